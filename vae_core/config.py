@@ -1,0 +1,83 @@
+"""Everything needed to train a run again, as frozen values that travel as JSON. What they must obey: `rules`."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, get_type_hints
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is trained. `widths` are layer sizes for "mlp" and channels for "conv", from the data inwards."""
+
+    network: str = "mlp"
+    widths: tuple[int, ...] = (512, 256, 128)
+    activation: str = "silu"
+    latent: int = 2
+    likelihood: str = "bernoulli"
+    posterior: str = "diagonal_gaussian"
+    prior: str = "standard_normal"
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is maximised, and how gradients flow. β rises linearly from 0 over `warmup_epochs`."""
+
+    bound: str = "elbo"
+    estimator: str = "pathwise_analytic"
+    draws: int = 1
+    beta: float = 1.0
+    warmup_epochs: int = 0
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How it is optimised. `learning_rate` is the peak of the schedule."""
+
+    optimiser: str = "adam"
+    learning_rate: float = 2e-3
+    schedule: str = "one_cycle"
+    batch_size: int = 128
+    epochs: int = 40
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run's whole recipe. `device` is "auto", "cpu", "cuda" or "cuda:N"."""
+
+    dataset: str = "digits"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    seed: int = 0
+    device: str = "auto"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> "Config":
+        """Raises ValueError naming the key that is missing, unknown or of the wrong type."""
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"config is not JSON: {error}") from error
+        return _read(Config, value, "config")
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    if is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} must be an object; got {value!r}")
+        hints = get_type_hints(kind)
+        unknown = sorted(set(value) - set(hints))
+        missing = sorted({f.name for f in fields(kind)} - set(value))
+        if unknown or missing:
+            raise ValueError(f"{where} has unknown keys {unknown} and lacks {missing}")
+        return kind(**{name: _read(hints[name], value[name], f"{where}.{name}") for name in hints})
+    if kind == tuple[int, ...]:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} must be a list of whole numbers; got {value!r}")
+        return tuple(_read(int, item, where) for item in value)
+    accepted = (int, float) if kind is float else (kind,)
+    if not isinstance(value, accepted) or isinstance(value, bool):
+        raise ValueError(f"{where} must be of type {kind.__name__}; got {value!r}")
+    return kind(value)

@@ -1,0 +1,45 @@
+"""Planes through latent space and lattices on them: pure functions of tensors. z2 points up: row 0 is the top row."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+MINIMUM_EXTENT = 3.0
+
+
+def lattice(side: int, extent: float) -> Float[Tensor, "side*side 2"]:
+    """Centres of side x side square tiles that fill [-extent, extent]^2, row by row from the top left."""
+    half = extent / side
+    axis = torch.linspace(-extent + half, extent - half, side)
+    z2, z1 = torch.meshgrid(axis.flip(0), axis, indexing="ij")
+    return torch.stack([z1.flatten(), z2.flatten()], dim=-1)
+
+
+def on_axes(points: Float[Tensor, "N 2"], axes: tuple[int, int], base: Float[Tensor, "H"]) -> Float[Tensor, "N H"]:
+    """Latent vectors with the two named coordinates from `points` and all others from `base`.
+
+    For a latent space of one dimension both axes are 0 and the second coordinate of `points` is ignored.
+    """
+    z = base.expand(len(points), -1).clone()
+    z[:, axes[1]] = points[:, 1]
+    z[:, axes[0]] = points[:, 0]
+    return z
+
+
+def leading_axes(rates: Float[Tensor, "H"]) -> tuple[int, int]:
+    """The two dimensions with the largest KL, the larger first; the same one twice if there is only one."""
+    order = rates.argsort(descending=True, stable=True).tolist()
+    return (order[0], order[1 % len(order)])
+
+
+def extent_of(points: Float[Tensor, "N 2"]) -> float:
+    """Half the side of a square around the origin that holds 99.5 % of the points, at least three prior sigmas."""
+    reach = points.abs().amax(dim=1).quantile(0.995).item()
+    return max(MINIMUM_EXTENT, round(1.05 * reach, 2))
+
+
+def mosaic(images: Float[Tensor, "N C H W"], columns: int) -> Float[Tensor, "height width C"]:
+    """N images in rows of `columns`, as one image, channels last."""
+    n, c, h, w = images.shape
+    rows = n // columns
+    return images.reshape(rows, columns, c, h, w).permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)

@@ -1,0 +1,286 @@
+"""A run is a folder, and the only thing between the trainer and the app. This module knows its layout.
+
+    config.json      the recipe                          status.json    state, reason, progress; replaced atomically
+    metrics.jsonl    one line per report                 owner          whose run it is (a random key), if anybody's
+    control          what the owner wants: "stop"        lock           held by the worker for as long as it lives
+    worker.log       what the worker printed             checkpoints/<step>/{model,trainer}.safetensors
+    snapshots/<step>.safetensors                         latent means, lattice and reconstructions of that moment
+"""
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Literal
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vae_core.config import Config
+from vae_core.model import HelmholtzMachine
+from vae_core.rules import check
+from vae_core.training import new_model
+
+RUNS_VARIABLE = "ELBO_ROOM_RUNS"
+KEPT_CHECKPOINTS = 2
+QUEUE_PATIENCE = 30.0
+
+State = Literal["queued", "preparing", "running", "finished", "stopped", "failed"]
+ACTIVE: tuple[State, ...] = ("queued", "preparing", "running")
+
+
+class DamagedRun(ValueError):
+    """A file of the folder is missing or unreadable; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a run stands. `seconds` is time spent training, `updated` seconds since 1970; `rate` in examples/s."""
+
+    state: State
+    reason: str = ""
+    step: int = 0
+    total_steps: int = 0
+    seconds: float = 0.0
+    rate: float = 0.0
+    updated: float = 0.0
+
+    @property
+    def active(self) -> bool:
+        return self.state in ACTIVE
+
+
+def runs_root() -> Path:
+    """The folder of ELBO_ROOM_RUNS, else `runs` beside the code."""
+    named = os.environ.get(RUNS_VARIABLE)
+    return Path(named).expanduser() if named else Path(__file__).parent.parent / "runs"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replaces the file whole: a reader sees the old bytes or the new ones, never half."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    with draft.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+class Run:
+    """One run folder. Everything is read from the disk at every call; nothing is remembered."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.folder / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DamagedRun(f"{name} cannot be read: {error}") from error
+
+    def config(self) -> Config:
+        """Raises DamagedRun."""
+        try:
+            config = Config.from_json(self._text("config.json"))
+            check(config)
+        except DamagedRun:
+            raise
+        except ValueError as error:
+            raise DamagedRun(f"config.json: {error}") from error
+        return config
+
+    def recorded_status(self) -> Status:
+        """What status.json says. Raises DamagedRun."""
+        try:
+            return Status(**json.loads(self._text("status.json")))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise DamagedRun(f"status.json: {error}") from error
+
+    def status(self) -> Status:
+        """What status.json says, corrected where the worker died without a word. Raises DamagedRun."""
+        status = self.recorded_status()
+        if not status.active or self.locked():
+            return status
+        status = self.recorded_status()  # the worker may have ended between the two looks
+        if not status.active:
+            return status
+        if status.state == "queued":
+            if time.time() - status.updated < QUEUE_PATIENCE:
+                return status
+            return replace(status, state="failed", reason="No worker took the run.")
+        return replace(status, state="failed", reason=f"The worker died. {self.log_tail()}".strip())
+
+    def write_status(self, status: Status) -> None:
+        write_atomically(self.folder / "status.json", json.dumps(asdict(replace(status, updated=time.time()))).encode())
+
+    def log_tail(self, lines: int = 5) -> str:
+        path = self.folder / "worker.log"
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        tail = text.strip().splitlines()[-lines:]
+        return "End of its log: " + "\n".join(tail) if tail else ""
+
+    @property
+    def owner(self) -> str:
+        path = self.folder / "owner"
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held by the worker. The system releases it at its death, however it dies. Raises BlockingIOError if held."""
+        with (self.folder / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+
+    def locked(self) -> bool:
+        path = self.folder / "lock"
+        if not path.is_file():
+            return False
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def request_stop(self) -> None:
+        write_atomically(self.folder / "control", b"stop")
+
+    def stop_requested(self) -> bool:
+        return (self.folder / "control").exists()
+
+    def clear_request(self) -> None:
+        (self.folder / "control").unlink(missing_ok=True)
+
+    def open_metrics(self) -> IO[str]:
+        return (self.folder / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
+
+    def metrics(self, offset: int = 0) -> tuple[bytes, int]:
+        """Whole lines appended since byte `offset`, and the offset after them. (b"", 0) if the file got shorter."""
+        path = self.folder / "metrics.jsonl"
+        if not path.is_file() or path.stat().st_size < offset:
+            return b"", 0
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        return whole, offset + len(whole)
+
+    def rows(self) -> list[dict[str, float]]:
+        """Every report so far. Raises DamagedRun."""
+        try:
+            return [json.loads(line) for line in self.metrics()[0].splitlines()]
+        except json.JSONDecodeError as error:
+            raise DamagedRun(f"metrics.jsonl: {error}") from error
+
+    def keep_rows_until(self, step: int) -> None:
+        """Drops reports of steps that will be trained again."""
+        kept = [json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step]
+        write_atomically(self.folder / "metrics.jsonl", "".join(kept).encode())
+
+    def checkpoints(self) -> list[Path]:
+        """Whole checkpoints, oldest first."""
+        return sorted(p for p in self.folder.glob("checkpoints/*") if p.name.isdecimal())
+
+    def write_checkpoint(self, step: int, parameters: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+        """Both files appear at once, by the renaming of their folder; older ones but one are removed."""
+        target = self.folder / "checkpoints" / f"{step:09d}"
+        if target.is_dir():
+            return
+        draft = target.with_name(f".{target.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        save_tensors(draft / "model.safetensors", parameters)
+        save_tensors(draft / "trainer.safetensors", state)
+        draft.rename(target)
+        for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def snapshots(self) -> list[int]:
+        """Steps at which there is a snapshot, in order."""
+        return sorted(int(p.stem) for p in self.folder.glob("snapshots/*.safetensors") if p.stem.isdecimal())
+
+    def snapshot_path(self, step: int) -> Path:
+        return self.folder / "snapshots" / f"{step:09d}.safetensors"
+
+    def write_snapshot(self, step: int, tensors: dict[str, Tensor]) -> None:
+        path = self.snapshot_path(step)
+        path.parent.mkdir(exist_ok=True)
+        draft = path.with_suffix(".draft")
+        save_tensors(draft, tensors)
+        draft.replace(path)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Raises DamagedRun."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DamagedRun(f"{path.name} cannot be read: {error}") from error
+
+
+def create(config: Config, owner: str = "") -> Run:
+    """A new folder with a name nobody can guess, in state queued. Raises ValueError for impossible settings."""
+    check(config)
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.dataset}-{config.model.latent}d-{secrets.token_hex(8)}"
+    run = Run(runs_root() / name)
+    draft = run.folder.with_name(f".{name}.draft")
+    draft.mkdir(parents=True)
+    (draft / "config.json").write_text(config.to_json(), encoding="utf-8")
+    (draft / "owner").write_text(owner, encoding="utf-8")
+    Run(draft).write_status(Status("queued"))
+    draft.rename(run.folder)
+    return run
+
+
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def find(run_id: str) -> Run | None:
+    """The run of that name; None where there is none, or the text is no name at all."""
+    folder = runs_root() / run_id
+    return Run(folder) if RUN_ID.fullmatch(run_id) and folder.is_dir() else None
+
+
+def listed(owner: str = "") -> list[Run]:
+    """The owner's runs, newest first, damaged ones included."""
+    root = runs_root()
+    folders = [p for p in root.iterdir() if p.is_dir() and RUN_ID.fullmatch(p.name)] if root.is_dir() else []
+    return [run for run in map(Run, sorted(folders, reverse=True)) if run.owner == owner]
+
+
+def weights_file(folder: Path) -> Path:
+    """`model.safetensors` of a published model, else of the newest checkpoint. Raises DamagedRun."""
+    candidates = [folder, *reversed(Run(folder).checkpoints())]
+    for path in (candidate / "model.safetensors" for candidate in candidates):
+        if path.is_file():
+            return path
+    raise DamagedRun("no model.safetensors: the run has not written a checkpoint yet")
+
+
+def load_model(folder: Path) -> tuple[Config, HelmholtzMachine]:
+    """The trained model of a run folder or a published model, on the CPU. Raises DamagedRun."""
+    config = Run(folder).config()
+    model = new_model(config)
+    try:
+        model.load_state_dict(load_tensors(weights_file(folder)))
+    except RuntimeError as error:
+        raise DamagedRun(f"model.safetensors does not fit config.json: {error}") from error
+    return config, model.requires_grad_(False).eval()
+
+

@@ -1,0 +1,147 @@
+"""One training step, and `fit`, which yields what each step was. Nothing here writes files or prints."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vae_core import datasets
+from vae_core.bounds import BOUNDS
+from vae_core.config import Config
+from vae_core.datasets import DATASETS, Split
+from vae_core.estimators import ESTIMATORS
+from vae_core.families import LIKELIHOODS
+from vae_core.model import HelmholtzMachine, vae
+from vae_core.optimisers import OPTIMISERS, SCHEDULES
+from vae_core.rules import check
+
+def choose_device(wanted: str) -> torch.device:
+    """ "auto" is CUDA where there is one, else the CPU. Raises ValueError for a device that is not there."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(wanted)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device is {wanted!r}, but {torch.cuda.device_count()} CUDA devices are here; use 'cpu'")
+    return device
+
+
+def generator_for(device: torch.device, *words: int) -> torch.Generator:
+    """A generator whose stream depends on every word (a seed, an epoch, a purpose)."""
+    seed = 0
+    for word in words:
+        # the mixing step of splitmix64: neighbouring words give unrelated streams
+        seed = (seed ^ word) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+        seed = (seed ^ seed >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+        seed ^= seed >> 31
+    return torch.Generator(device).manual_seed(seed & 0x7FFFFFFFFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """What one step was. `stats` = objective, reconstruction and KL of the batch, nats per example, still on device."""
+
+    step: int
+    epoch: float
+    learning_rate: float
+    beta: float
+    stats: Float[Tensor, "3"]
+
+
+class Trainer:
+    """A model, its optimiser, its generator and the number of steps done; `advance` does one more.
+
+    `epoch` and the order of its examples are functions of (seed, step), so that parameters, optimiser, generator
+    and step are the whole state.
+    """
+
+    def __init__(self, config: Config, train: Split, device: torch.device) -> None:
+        check(config)
+        self.config, self.device, self.step = config, device, 0
+        self.train = train.to(device)
+        self.model = new_model(config).to(device)
+        schedule = config.schedule
+        self.optimiser = OPTIMISERS[schedule.optimiser](self.model.parameters(), lr=schedule.learning_rate)
+        self.generator = generator_for(device, config.seed, 1)
+        self.steps_per_epoch = len(train) // schedule.batch_size
+        self._order: tuple[int, Tensor] | None = None
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.config.schedule.epochs
+
+    def _batch(self) -> Tensor:
+        epoch, place = divmod(self.step, self.steps_per_epoch)
+        if self._order is None or self._order[0] != epoch:
+            cpu = torch.device("cpu")
+            permutation = torch.randperm(len(self.train), generator=generator_for(cpu, self.config.seed, 2, epoch))
+            self._order = (epoch, permutation.to(self.device))
+        size = self.config.schedule.batch_size
+        return self.train.x[self._order[1][place * size : (place + 1) * size]]
+
+    def advance(self) -> StepInfo:
+        """One update of all parameters by one batch."""
+        config, objective = self.config, self.config.objective
+        warmup = objective.warmup_epochs * self.steps_per_epoch
+        beta = objective.beta * min(1.0, (self.step + 1) / warmup) if warmup else objective.beta
+        progress = self.step / self.total_steps
+        rate = config.schedule.learning_rate * SCHEDULES[config.schedule.schedule](progress)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
+        x = LIKELIHOODS[config.model.likelihood].observe(self._batch(), generator=self.generator)
+        estimate = ESTIMATORS[objective.estimator].estimate(
+            self.model,
+            x,
+            lambda terms: BOUNDS[objective.bound].value(terms, beta),
+            objective.draws,
+            generator=self.generator,
+        )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = -estimate.objective.mean()
+        loss.backward()
+        self.optimiser.step()
+        self.step += 1
+        with torch.no_grad():
+            terms = estimate.terms
+            stats = torch.stack([-loss.detach(), terms.log_lik.detach().mean(), terms.kl.detach().mean()])
+        return StepInfo(self.step, self.step / self.steps_per_epoch, rate, beta, stats)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything beside the parameters that the next step depends on, as named tensors."""
+        tensors = {"step": torch.tensor(self.step), "generator": self.generator.get_state()}
+        for index, values in self.optimiser.state_dict()["state"].items():
+            for name, value in values.items():
+                tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value)
+        return tensors
+
+    def restore(self, parameters: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+        """Goes on from where `state()` and the model's `state_dict()` were taken."""
+        self.model.load_state_dict(parameters)
+        saved = self.optimiser.state_dict()
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            if key.startswith("optimiser."):
+                _, index, name = key.split(".")
+                moments.setdefault(int(index), {})[name] = value
+        self.optimiser.load_state_dict({"state": moments, "param_groups": saved["param_groups"]})
+        self.generator.set_state(state["generator"].cpu())
+        self.step = int(state["step"])
+
+
+def new_model(config: Config) -> HelmholtzMachine:
+    """The model of a recipe, on the CPU, with the initial parameters of its seed."""
+    cpu = torch.device("cpu")
+    return vae(config.model, DATASETS[config.dataset].shape, generator=generator_for(cpu, config.seed, 0))
+
+
+def fit(trainer: Trainer) -> Iterator[StepInfo]:
+    """Trains to the end of the recipe, yielding after every step; the caller may stop at any of them."""
+    while trainer.step < trainer.total_steps:
+        yield trainer.advance()
+
+
+def load_trainer(config: Config) -> Trainer:
+    """A trainer over the training part of the recipe's data set, on the recipe's device."""
+    return Trainer(config, datasets.load(config.dataset, "train"), choose_device(config.device))

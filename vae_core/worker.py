@@ -1,0 +1,262 @@
+"""The process that trains one run and writes its folder. It imports no part of the app.
+
+`python -m vae_core.worker` warms up, waits for one line on standard input, the run's folder, and trains it: that is
+how a spare worker turns a click into a first point at once.
+"""
+
+import json
+import os
+import sys
+import time
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vae_core import datasets
+from vae_core.config import Config, ModelConfig, ScheduleConfig
+from vae_core.datasets import Split
+from vae_core.distributions import Normal
+from vae_core.evaluation import Evaluation, evaluate, rate_by_dimension
+from vae_core.families import LIKELIHOODS
+from vae_core.geometry import extent_of, lattice, leading_axes, on_axes
+from vae_core.runs import Run, Status, load_tensors
+from vae_core.training import StepInfo, Trainer, choose_device, fit, generator_for
+
+REPORT_SECONDS = 0.25
+SNAPSHOT_SECONDS = 1.0
+CHECKPOINT_SECONDS = 10.0
+OVERHEAD = 30
+"""A look at the held-out data waits for this many times what the last one cost: at most 3 % of the time."""
+
+HELD_OUT = 2_000
+SCATTER = 1_000
+LATTICE_SIDE = 16
+PAIRS = 10
+
+
+class Diverged(ArithmeticError):
+    """The objective is no longer a finite number; the message says when, why and what to try."""
+
+
+@dataclass
+class Clock:
+    """When something is next due: after an interval, or later if it is expensive or the run is long: each further
+    `slices` times cost as much time as the run took until then."""
+
+    interval: float
+    slices: float = 60
+    due: float = 0.0
+
+    def passed(self, now: float) -> bool:
+        return now >= self.due
+
+    def restart(self, now: float, cost: float = 0.0, elapsed: float = 0.0) -> None:
+        self.due = now + max(self.interval, OVERHEAD * cost, elapsed / self.slices)
+
+
+def snapshot(model_trainer: Trainer, held_out: Split) -> dict[str, Tensor]:
+    """The latent means of the fixed held-out examples on the two leading axes, the decoded lattice, and pairs."""
+    model = model_trainer.model
+    likelihood = LIKELIHOODS[model_trainer.config.model.likelihood]
+    generator = generator_for(model_trainer.device, 0, 3)
+    shown = held_out.head(SCATTER)
+    with torch.no_grad():
+        posterior = model.encode(likelihood.observe(shown.x, generator=generator))
+        axes = leading_axes(rate_by_dimension(posterior, model.prior()))
+        points = posterior.mean[:, list(axes)].cpu()
+        extent = extent_of(points)
+        base = model.prior().mean
+        tiles = model.decode(on_axes(lattice(LATTICE_SIDE, extent).to(base), axes, base)).mean
+        rebuilt = model.decode(posterior.mean[:PAIRS]).mean
+    return {
+        "means": posterior.mean.half(),
+        "scales": posterior.scale.half() if isinstance(posterior, Normal) else posterior.mean.half() * 0,
+        "labels": shown.y,
+        "axes": torch.tensor(axes),
+        "extent": torch.tensor(extent),
+        "lattice": to_bytes(tiles),
+        "originals": shown.x[:PAIRS],
+        "reconstructions": to_bytes(rebuilt),
+    }
+
+
+def to_bytes(pixels: Tensor) -> Tensor:
+    """Values in [0, 1] as grey levels 0…255."""
+    return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+class Recorder:
+    """Turns steps into reports, snapshots and checkpoints of one run folder, each when its time has come."""
+
+    def __init__(self, run: Run, trainer: Trainer, held_out: Split, status: Status) -> None:
+        self.run, self.trainer, self.held_out, self.status = run, trainer, held_out, status
+        self.window: list[StepInfo] = []
+        self.last_row: dict[str, float] = {}
+        self.before = status.seconds
+        self.start = self.last_report = time.monotonic()
+        self.report_clock = Clock(REPORT_SECONDS, slices=400)
+        self.look_clock = Clock(SNAPSHOT_SECONDS)
+        self.checkpoint_clock = Clock(CHECKPOINT_SECONDS)
+        self.checkpoint_clock.restart(self.start)
+
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.start
+
+    def record(self, info: StepInfo) -> None:
+        self.window.append(info)
+        now = time.monotonic()
+        if self.report_clock.passed(now):
+            self.report(look=self.look_clock.passed(now))
+            self.report_clock.restart(now, elapsed=self.seconds())
+        if self.checkpoint_clock.passed(now):
+            self.checkpoint()
+
+    def report(self, look: bool, whole: bool = False) -> None:
+        """Appends one line: the mean over the steps since the last, and with `look` the held-out numbers."""
+        row = self._training_row() if self.window else {**self.last_row}
+        if look:
+            row |= self._look(whole)
+        self.last_row = row
+        with self.run.open_metrics() as file:
+            file.write(json.dumps(row) + "\n")
+        self.run.write_status(self.status)
+
+    def _training_row(self) -> dict[str, float]:
+        stats = torch.stack([info.stats for info in self.window]).cpu()
+        finite = stats.isfinite().all(dim=1)
+        if not finite.all():
+            bad = self.window[int((~finite).int().argmax())]
+            raise Diverged(
+                f"The objective became {stats[~finite][0, 0].item()} at step {bad.step} (epoch {bad.epoch:.2f}): the "
+                f"updates were too large. Try a smaller learning rate than {bad.learning_rate:.3g} (a tenth of it), "
+                "or a larger batch. The last good checkpoint is kept."
+            )
+        now, last = time.monotonic(), self.window[-1]
+        objective, reconstruction, rate = stats.mean(0).tolist()
+        examples = len(self.window) * self.trainer.config.schedule.batch_size
+        speed = examples / max(now - self.last_report, 1e-9)
+        self.status = replace(self.status, step=last.step, seconds=self.seconds(), rate=speed)
+        self.window, self.last_report = [], now
+        return {
+            "step": last.step,
+            "epoch": round(last.epoch, 4),
+            "seconds": round(self.status.seconds, 3),
+            "learning_rate": last.learning_rate,
+            "beta": last.beta,
+            "train_objective": objective,
+            "train_elbo": reconstruction - rate,
+            "train_reconstruction": reconstruction,
+            "train_kl": rate,
+        }
+
+    def _look(self, whole: bool) -> dict[str, float]:
+        begin = time.monotonic()
+        result = self.evaluate(self.held_out if whole else self.held_out.head(HELD_OUT))
+        self.run.write_snapshot(self.trainer.step, snapshot(self.trainer, self.held_out))
+        end = time.monotonic()
+        cost = end - begin if self.look_clock.due else 0.0  # the first look is dear and comes once
+        self.look_clock.restart(end, cost, self.seconds())
+        return {
+            "held_out_elbo": result.elbo,
+            "held_out_elbo_se": result.elbo_se,
+            "held_out_reconstruction": -result.distortion,
+            "held_out_kl": result.rate,
+            "active_units": result.active_units,
+        }
+
+    def evaluate(self, split: Split) -> Evaluation:
+        observe = LIKELIHOODS[self.trainer.config.model.likelihood].observe
+        return evaluate(self.trainer.model, observe, split.x, generator=generator_for(self.trainer.device, 0, 4))
+
+    def checkpoint(self) -> None:
+        if self.window:
+            self.report(look=False)
+        begin = time.monotonic()
+        self.run.write_checkpoint(self.trainer.step, self.trainer.model.state_dict(), self.trainer.state())
+        end = time.monotonic()
+        self.checkpoint_clock.restart(end, cost=end - begin)
+
+    def finish(self, state: str, reason: str = "") -> None:
+        self.report(look=True, whole=True)
+        self.checkpoint()
+        self.status = replace(self.status, state=state, reason=reason)
+        self.run.write_status(self.status)
+
+
+def resume(run: Run, trainer: Trainer) -> float:
+    """Restores the newest checkpoint, if there is one; returns the seconds trained until then."""
+    checkpoints = run.checkpoints()
+    if not checkpoints:
+        (run.folder / "metrics.jsonl").unlink(missing_ok=True)
+        return 0.0
+    newest = checkpoints[-1]
+    trainer.restore(load_tensors(newest / "model.safetensors"), load_tensors(newest / "trainer.safetensors"))
+    run.keep_rows_until(trainer.step)
+    rows = run.rows()
+    return float(rows[-1]["seconds"]) if rows else 0.0
+
+
+def train(run: Run) -> Status:
+    """Trains a run to its end, or until stopped. Raises BlockingIOError if another process trains it."""
+    with run.lock():
+        status = Status("preparing")
+        run.write_status(status)
+        try:
+            return _train(run, status)
+        except (Diverged, ValueError, RuntimeError, OSError) as error:
+            traceback.print_exc()
+            recorded = run.recorded_status()
+            failed = replace(recorded, state="failed", reason=str(error))
+            run.write_status(failed)
+            return failed
+
+
+def _train(run: Run, status: Status) -> Status:
+    config = run.config()
+    device = choose_device(config.device)
+    trainer = Trainer(config, datasets.load(config.dataset, "train"), device)
+    held_out = datasets.load(config.dataset, "validation").to(device)
+    seconds = resume(run, trainer)
+    status = Status("running", step=trainer.step, total_steps=trainer.total_steps, seconds=seconds)
+    recorder = Recorder(run, trainer, held_out, status)
+    run.write_status(status)
+    for info in fit(trainer):
+        recorder.record(info)
+        if run.stop_requested():
+            run.clear_request()
+            recorder.finish("stopped")
+            return recorder.status
+    recorder.finish("finished")
+    return recorder.status
+
+
+def warm_up() -> None:
+    """Pays the one-off costs of imports, the first step and the first look before anybody waits for them."""
+    import torchvision.datasets  # noqa: F401
+
+    tiny = Config(model=ModelConfig(widths=(8,)), schedule=ScheduleConfig(batch_size=16, epochs=1))
+    split = datasets.load(tiny.dataset, "validation")
+    trainer = Trainer(tiny, split.head(64), choose_device("auto"))
+    for _ in fit(trainer):
+        pass
+    snapshot(trainer, split.to(trainer.device))
+    evaluate(trainer.model, LIKELIHOODS["bernoulli"].observe, trainer.train.x, generator=trainer.generator)
+
+
+def main() -> int:
+    warm_up()
+    folder = sys.stdin.readline().strip()
+    if not folder:
+        return 0
+    run = Run(Path(folder))
+    log = os.open(run.folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    return 1 if train(run).state == "failed" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
