@@ -1,4 +1,7 @@
-"""One training step, and `fit`, which yields what each step was. Nothing here writes files or prints."""
+"""One training step, and `fit`, which yields what each step was. Nothing here writes files or prints.
+
+`python -m vae_core.training` is the command line; it lives in `vae_core.command`.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -145,3 +148,9 @@ def fit(trainer: Trainer) -> Iterator[StepInfo]:
 def load_trainer(config: Config) -> Trainer:
     """A trainer over the training part of the recipe's data set, on the recipe's device."""
     return Trainer(config, datasets.load(config.dataset, "train"), choose_device(config.device))
+
+
+if __name__ == "__main__":
+    from vae_core.command import main
+
+    raise SystemExit(main())

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +36,9 @@ HELD_OUT = 2_000
 SCATTER = 1_000
 LATTICE_SIDE = 16
 PAIRS = 10
+
+
+Progress = Callable[[Status, dict[str, float]], None]
 
 
 class Diverged(ArithmeticError):
@@ -91,7 +95,8 @@ def to_bytes(pixels: Tensor) -> Tensor:
 class Recorder:
     """Turns steps into reports, snapshots and checkpoints of one run folder, each when its time has come."""
 
-    def __init__(self, run: Run, trainer: Trainer, held_out: Split, status: Status) -> None:
+    def __init__(self, run: Run, trainer: Trainer, held_out: Split, status: Status, progress: Progress) -> None:
+        self.progress = progress
         self.run, self.trainer, self.held_out, self.status = run, trainer, held_out, status
         self.window: list[StepInfo] = []
         self.last_row: dict[str, float] = {}
@@ -123,6 +128,7 @@ class Recorder:
         with self.run.open_metrics() as file:
             file.write(json.dumps(row) + "\n")
         self.run.write_status(self.status)
+        self.progress(self.status, row)
 
     def _training_row(self) -> dict[str, float]:
         stats = torch.stack([info.stats for info in self.window]).cpu()
@@ -199,13 +205,20 @@ def resume(run: Run, trainer: Trainer) -> float:
     return float(rows[-1]["seconds"]) if rows else 0.0
 
 
-def train(run: Run) -> Status:
-    """Trains a run to its end, or until stopped. Raises BlockingIOError if another process trains it."""
+def silent(status: Status, row: dict[str, float]) -> None:
+    """The progress display of a process that nobody watches."""
+
+
+def train(run: Run, progress: Progress = silent) -> Status:
+    """Trains a run to its end, or until stopped, from its newest checkpoint on; `progress` is called at every report.
+
+    Raises BlockingIOError if another process trains it.
+    """
     with run.lock():
         status = Status("preparing")
         run.write_status(status)
         try:
-            return _train(run, status)
+            return _train(run, progress)
         except (Diverged, ValueError, RuntimeError, OSError) as error:
             traceback.print_exc()
             recorded = run.recorded_status()
@@ -214,14 +227,14 @@ def train(run: Run) -> Status:
             return failed
 
 
-def _train(run: Run, status: Status) -> Status:
+def _train(run: Run, progress: Progress) -> Status:
     config = run.config()
     device = choose_device(config.device)
     trainer = Trainer(config, datasets.load(config.dataset, "train"), device)
     held_out = datasets.load(config.dataset, "validation").to(device)
     seconds = resume(run, trainer)
     status = Status("running", step=trainer.step, total_steps=trainer.total_steps, seconds=seconds)
-    recorder = Recorder(run, trainer, held_out, status)
+    recorder = Recorder(run, trainer, held_out, status, progress)
     run.write_status(status)
     for info in fit(trainer):
         recorder.record(info)

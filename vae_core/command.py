@@ -1,0 +1,104 @@
+"""`python -m vae_core.training`: train a run from the command line, with a progress bar."""
+
+import argparse
+import shutil
+import signal
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from types import FrameType
+
+from vae_core import runs
+from vae_core.config import Config
+from vae_core.datasets import DATASETS
+from vae_core.defaults import recipe
+from vae_core.families import LIKELIHOODS
+from vae_core.networks import ACTIVATIONS
+from vae_core.optimisers import OPTIMISERS, SCHEDULES
+from vae_core.runs import Run, Status
+from vae_core.worker import train
+
+BAR = 24
+
+
+def parser() -> argparse.ArgumentParser:
+    out = argparse.ArgumentParser(
+        prog="python -m vae_core.training",
+        description="Train a variational autoencoder and write a run folder that the app can open. Ctrl-C stops and "
+        "keeps the partial model. Options left out take the data set's defaults.",
+    )
+    add = out.add_argument
+    add("--dataset", choices=DATASETS, default="digits")
+    add("--network", choices=("mlp", "conv"))
+    add("--widths", type=int, nargs="+", metavar="N", help="layer sizes (mlp) or channels (conv), from the data inwards")
+    add("--activation", choices=ACTIVATIONS)
+    add("--latent", type=int, metavar="N", help="latent dimension, 1 to 64")
+    add("--likelihood", choices=LIKELIHOODS)
+    add("--draws", type=int, metavar="L", help="draws of z per example")
+    add("--beta", type=float, help="weight of the KL term; only 1 is the ELBO")
+    add("--warmup-epochs", type=int, metavar="N", help="epochs over which β rises from 0")
+    add("--optimiser", choices=OPTIMISERS)
+    add("--learning-rate", type=float, metavar="R", help="peak of the schedule")
+    add("--schedule", choices=SCHEDULES)
+    add("--batch-size", type=int, metavar="N")
+    add("--epochs", type=int, metavar="N")
+    add("--seed", type=int)
+    add("--device", help="auto, cpu, cuda or cuda:N")
+    add("--resume", type=Path, metavar="FOLDER", help="go on with this run folder instead of making a new one")
+    return out
+
+
+def configured(arguments: argparse.Namespace) -> Config:
+    """The data set's defaults with every option that was given put in its place."""
+    given = {name: value for name, value in vars(arguments).items() if value is not None}
+    config = recipe(arguments.dataset, given.get("latent"))
+    if "widths" in given:
+        given["widths"] = tuple(given["widths"])
+    elif given.get("network", config.model.network) != config.model.network:
+        given["widths"] = (32, 64)
+    parts = {}
+    for part in ("model", "objective", "schedule"):
+        value = getattr(config, part)
+        parts[part] = replace(value, **{f.name: given[f.name] for f in fields(value) if f.name in given})
+    return replace(config, **parts, **{name: given[name] for name in ("seed", "device") if name in given})
+
+
+def show(status: Status, row: dict[str, float]) -> None:
+    """One line that rewrites itself: bar, steps, speed, time left and the bound."""
+    done = status.step / max(status.total_steps, 1)
+    left = (status.total_steps - status.step) * status.seconds / max(status.step, 1)
+    line = (
+        f"[{'#' * round(BAR * done):<{BAR}}] {done:4.0%}  {status.rate:,.0f} images/s  {left:.0f} s left  "
+        f"ELBO {row['train_elbo']:.2f} nats" + (f", held out {row['held_out_elbo']:.2f}" if "held_out_elbo" in row else "")
+    )
+    print("\r" + line[: shutil.get_terminal_size().columns - 1].ljust(shutil.get_terminal_size().columns - 1), end="")
+    sys.stdout.flush()
+
+
+def train_with_bar(run: Run) -> Status:
+    """Trains in this process; Ctrl-C asks the run to stop and keep what it has."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        run.request_stop()
+
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        status = train(run, show)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    print()
+    return status
+
+
+def main() -> int:
+    arguments = parser().parse_args()
+    try:
+        run = Run(arguments.resume) if arguments.resume else runs.create(configured(arguments))
+        run.config()
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{run.config().dataset}: {run.folder}")
+    status = train_with_bar(run)
+    print(f"{status.state}: {status.reason or run.folder}")
+    return 1 if status.state == "failed" else 0

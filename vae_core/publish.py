@@ -1,0 +1,121 @@
+"""A trained run as a folder for others: config, weights, metrics, model card, a held-out sample and a picture.
+
+The layout is the one that model hubs use: `config.json`, `model.safetensors`, `README.md`.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vae_core import datasets, runs
+from vae_core.config import Config
+from vae_core.datasets import DATASETS, Split
+from vae_core.evaluation import evaluate, posterior_means
+from vae_core.families import LIKELIHOODS
+from vae_core.geometry import extent_of, lattice, leading_axes, mosaic, on_axes
+from vae_core.model import HelmholtzMachine
+from vae_core.training import choose_device, generator_for
+
+SAMPLE = 2_000
+PICTURE_SIDE = 20
+EVALUATION_DRAWS = 10
+EVALUATION_SEED = 20_000
+
+
+def held_out_metrics(config: Config, model: HelmholtzMachine) -> dict[str, float | int | str]:
+    """The held-out numbers on the whole test part, nats per example; the one place that reads it."""
+    test = datasets.load(config.dataset, "test")
+    observe = LIKELIHOODS[config.model.likelihood].observe
+    generator = generator_for(torch.device("cpu"), EVALUATION_SEED)
+    result = evaluate(model, observe, test.x, generator=generator, draws=EVALUATION_DRAWS)
+    return {
+        "test_elbo": result.elbo,
+        "test_elbo_se": result.elbo_se,
+        "test_rate": result.rate,
+        "test_distortion": result.distortion,
+        "test_active_units": result.active_units,
+        "test_examples": len(test),
+        "draws": EVALUATION_DRAWS,
+    }
+
+
+def read_sample(folder: Path) -> Split:
+    """The held-out sample of a published model. Raises DamagedRun."""
+    try:
+        with np.load(folder / "sample.npz", allow_pickle=False) as file:
+            return Split(torch.from_numpy(file["x"]), torch.from_numpy(file["y"]))
+    except (OSError, KeyError, ValueError) as error:
+        raise runs.DamagedRun(f"sample.npz cannot be read: {error}") from error
+
+
+def manifold_picture(config: Config, model: HelmholtzMachine, sample: Split) -> Image.Image:
+    """The decoded lattice on the two leading axes, the others at the prior mean."""
+    observe = LIKELIHOODS[config.model.likelihood].observe
+    generator = generator_for(torch.device("cpu"), EVALUATION_SEED, 1)
+    means = posterior_means(model, observe, sample.x, generator=generator)
+    axes = leading_axes(means.var(0))
+    extent = extent_of(means[:, list(axes)])
+    with torch.no_grad():
+        points = on_axes(lattice(PICTURE_SIDE, extent), axes, model.prior().mean)
+        pixels = model.decode(points).mean.clamp(0, 1).reshape(-1, *DATASETS[config.dataset].shape)
+    array = (mosaic(pixels, PICTURE_SIDE) * 255).round().to(torch.uint8).numpy()
+    return Image.fromarray(array.squeeze(-1))
+
+
+def card(name: str, config: Config, metrics: dict[str, float | int | str]) -> str:
+    """The model card, Markdown with the front matter that hubs read."""
+    spec, likelihood = DATASETS[config.dataset], LIKELIHOODS[config.model.likelihood]
+    model, schedule = config.model, config.schedule
+    layers = "-".join(map(str, model.widths))
+    return f"""---
+license: mit
+tags: [variational-autoencoder]
+---
+# {name}
+
+A variational autoencoder of {spec.label} with {model.latent} latent dimensions.
+
+| | |
+|---|---|
+| network | {model.network}, widths {layers}, {model.activation}; the decoder mirrors the encoder |
+| likelihood | {likelihood.label} |
+| posterior, prior | Gaussian with diagonal covariance, standard normal |
+| training | {schedule.epochs} epochs of {spec.sizes.train:,} images, batch {schedule.batch_size}, {schedule.optimiser}, \
+{schedule.schedule} schedule with peak {schedule.learning_rate:g}, seed {config.seed}, {metrics["train_seconds"]:.0f} s |
+| test ELBO | **{metrics["test_elbo"]:.2f} ± {metrics["test_elbo_se"]:.2f} nats per image** ({likelihood.bounds}; \
+{metrics["test_examples"]:,} test images, {metrics["draws"]} draws of z each) |
+| rate (KL) | {metrics["test_rate"]:.2f} nats |
+| distortion | {metrics["test_distortion"]:.2f} nats |
+| active units | {metrics["test_active_units"]} of {model.latent} (variance of posterior means above 0.01) |
+
+`sample.npz` holds {metrics["sample_examples"]:,} images of the validation part, never trained on.
+Data: {spec.source}. Licence of the data: {spec.licence}. Licence of the weights: MIT.
+Made by `make weights`.
+"""
+
+
+def publish(run: runs.Run, target: Path) -> None:
+    """Writes the published folder of a finished run. Raises DamagedRun where the run has no weights."""
+    config, model = runs.load_model(run.folder)
+    sample = datasets.load(config.dataset, "validation").head(SAMPLE)
+    metrics = held_out_metrics(config, model) | {
+        "latent_dim": config.model.latent,
+        "likelihood": config.model.likelihood,
+        "dataset": config.dataset,
+        "seed": config.seed,
+        "epochs": config.schedule.epochs,
+        "train_seconds": run.status().seconds,
+        "train_device": choose_device(config.device).type,
+        "sample_examples": len(sample),
+    }
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "config.json").write_text(config.to_json(), encoding="utf-8")
+    shutil.copyfile(runs.weights_file(run.folder), target / "model.safetensors")
+    (target / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    (target / "README.md").write_text(card(target.name, config, metrics), encoding="utf-8")
+    np.savez_compressed(target / "sample.npz", x=sample.x.numpy(), y=sample.y.numpy())
+    manifold_picture(config, model, sample).save(target / "manifold.png", optimize=True)
