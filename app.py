@@ -1,0 +1,22 @@
+"""Router: page set-up and navigation for a browser session; launcher and ASGI application otherwise."""
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+if get_script_run_ctx(suppress_warning=True) is None:
+    from ui import server
+
+    app = st.App(__file__, routes=server.ROUTES, lifespan=server.lifespan, middleware=server.MIDDLEWARE)
+else:
+    from ui.theme import apply_look
+
+    apply_look()
+    st.navigation(
+        {
+            "Start": [st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True)],
+            "Train": [st.Page("pages/train/train.py", title="Train", icon=":material/model_training:", url_path="train")],
+            "Explore": [
+                st.Page("pages/explore/plane.py", title="Latent plane", icon=":material/explore:", url_path="explore")
+            ],
+        }
+    ).run()

@@ -1,0 +1,44 @@
+"""The look: one palette for labels, one accent, the wordmark, the words on hover, and the few styles Streamlit lacks."""
+
+from pathlib import Path
+
+import streamlit as st
+
+HERE = Path(__file__).parent
+
+PALETTE = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+"""Ten label colours that stay apart with every colour vision (Petroff 2021); also in .streamlit/config.toml."""
+
+TERMS = {
+    "elbo": "Evidence lower bound: a lower bound on log p(x), in nats per example. Higher is better. "
+    "ELBO = reconstruction − KL.",
+    "reconstruction": "E log p(x|z): how well x is explained by codes z drawn from q(z|x). Higher is better.",
+    "kl": "KL(q(z|x) ‖ p(z)), the rate: how many nats the code of x takes beyond the prior. "
+    "It rises first: the code learns to say something.",
+}
+
+STYLE = """
+<style>
+  .block-container { padding-top: 3.2rem; max-width: 1240px; }
+  [data-testid="stImage"] img { image-rendering: auto; border-radius: 6px; %(ink)s }
+  h1 { letter-spacing: -0.01em; }
+  .lead { font-size: 1.2rem; line-height: 1.5; max-width: 44rem; margin: 0 0 .4rem; }
+  .muted { opacity: .75; }
+  @media (max-width: 640px) { .block-container { padding-left: 1rem; padding-right: 1rem; } }
+</style>
+"""
+
+
+def dark() -> bool:
+    """Whether this browser shows the dark theme."""
+    return st.context.theme.type == "dark"
+
+
+def apply_look() -> None:
+    """Page configuration, wordmark and styles; the first thing that every page shows."""
+    st.set_page_config(page_title="Elbo Room", page_icon=str(HERE / "icon.png"), layout="wide")
+    st.logo(str(HERE / f"wordmark-{'dark' if dark() else 'light'}.svg"), size="large")
+    # images are ink on paper in the light theme, light on dark in the dark one
+    st.html(STYLE % {"ink": "" if dark() else "filter: invert(1); mix-blend-mode: multiply;"})
