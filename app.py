@@ -12,11 +12,10 @@ else:
 
     apply_look()
     st.navigation(
-        {
-            "Start": [st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True)],
-            "Train": [st.Page("pages/train/train.py", title="Train", icon=":material/model_training:", url_path="train")],
-            "Explore": [
-                st.Page("pages/explore/plane.py", title="Latent plane", icon=":material/explore:", url_path="explore")
-            ],
-        }
+        [
+            st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True),
+            st.Page("pages/train/train.py", title="Train", icon=":material/model_training:", url_path="train"),
+            st.Page("pages/explore/plane.py", title="Explore", icon=":material/explore:", url_path="explore"),
+        ],
+        position="top",
     ).run()

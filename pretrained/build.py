@@ -15,15 +15,25 @@ from vae_core.runs import Run, Status
 
 HERE = Path(__file__).parent
 PLANE = ModelConfig(widths=(512, 256, 128), latent=2)
-WIDE = ModelConfig(widths=(768, 384), latent=20)
+WIDE = ModelConfig(widths=(1024, 512), latent=20)
 GREY = "continuous_bernoulli"
 
 RECIPES = {
-    "digits-2d": Config("digits", replace(PLANE, widths=(256, 128)), schedule=ScheduleConfig(epochs=300, batch_size=64)),
-    "mnist-2d": Config("mnist", PLANE, schedule=ScheduleConfig(epochs=100)),
-    "mnist-20d": Config("mnist", WIDE, schedule=ScheduleConfig(epochs=100)),
+    "digits-2d": Config(
+        "digits", replace(PLANE, widths=(256, 128)), schedule=ScheduleConfig(epochs=300, batch_size=64)
+    ),
+    "mnist-2d": Config(
+        "mnist",
+        replace(PLANE, widths=(1024, 512, 256, 128)),
+        schedule=ScheduleConfig(optimiser="adamw", learning_rate=1.5e-3, epochs=50),
+    ),
+    "mnist-20d": Config("mnist", WIDE, schedule=ScheduleConfig(optimiser="adamw", learning_rate=1.5e-3, epochs=80)),
     "fashion-2d": Config("fashion", replace(PLANE, likelihood=GREY), schedule=ScheduleConfig(epochs=40)),
-    "fashion-20d": Config("fashion", replace(WIDE, likelihood=GREY), schedule=ScheduleConfig(epochs=30)),
+    "fashion-20d": Config(
+        "fashion",
+        replace(WIDE, widths=(512, 256), likelihood=GREY),
+        schedule=ScheduleConfig(learning_rate=1e-3, epochs=40),
+    ),
 }
 
 

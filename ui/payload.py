@@ -13,8 +13,7 @@ from torch import Tensor
 from ui.resources import Explored
 from vae_core.config import Config
 from vae_core.datasets import DATASETS
-from vae_core.geometry import extent_of, lattice, on_axes
-from vae_core.worker import to_bytes
+from vae_core.geometry import extent_of, lattice, on_axes, to_bytes
 
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 LATTICE_SIDE = 22

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.runtime.pages_manager import PagesManager
 
 from ui import resources
 from ui.owner import COOKIE
@@ -136,16 +137,20 @@ ROUTES = [
 MIDDLEWARE = [Middleware(Secured)]
 
 
+TCP = {(family, socket.SOCK_STREAM) for family in (socket.AF_INET, socket.AF_INET6)}
+
+
 def _no_delay() -> None:
     """Sets TCP_NODELAY on the listening sockets, whence accepted ones inherit it: 44 ms less for a small response."""
     for thing in gc.get_objects():
-        if type(thing) is socket.socket and thing.fileno() >= 0 and thing.type == socket.SOCK_STREAM:
-            if thing.family in (socket.AF_INET, socket.AF_INET6):
-                thing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if type(thing) is socket.socket and thing.fileno() >= 0 and (thing.family, thing.type) in TCP:
+            thing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
+    # with a folder named pages, the first session of a server would look for flat pages and refuse a deep link
+    PagesManager.uses_pages_directory = False
     resources.launcher().prepare()
     _no_delay()
     gc.collect()

@@ -1,4 +1,4 @@
-"""The look: one palette for labels, one accent, the wordmark, the words on hover, and the few styles Streamlit lacks."""
+"""The look: one palette for labels, the wordmark, the terms explained on hover, and the few styles Streamlit lacks."""
 
 from pathlib import Path
 

@@ -30,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
     add = out.add_argument
     add("--dataset", choices=DATASETS, default="digits")
     add("--network", choices=("mlp", "conv"))
-    add("--widths", type=int, nargs="+", metavar="N", help="layer sizes (mlp) or channels (conv), from the data inwards")
+    add(
+        "--widths", type=int, nargs="+", metavar="N", help="layer sizes (mlp) or channels (conv), from the data inwards"
+    )
     add("--activation", choices=ACTIVATIONS)
     add("--latent", type=int, metavar="N", help="latent dimension, 1 to 64")
     add("--likelihood", choices=LIKELIHOODS)
@@ -69,7 +71,8 @@ def show(status: Status, row: dict[str, float]) -> None:
     left = (status.total_steps - status.step) * status.seconds / max(status.step, 1)
     line = (
         f"[{'#' * round(BAR * done):<{BAR}}] {done:4.0%}  {status.rate:,.0f} images/s  {left:.0f} s left  "
-        f"ELBO {row['train_elbo']:.2f} nats" + (f", held out {row['held_out_elbo']:.2f}" if "held_out_elbo" in row else "")
+        f"ELBO {row['train_elbo']:.2f} nats"
+        + (f", held out {row['held_out_elbo']:.2f}" if "held_out_elbo" in row else "")
     )
     print("\r" + line[: shutil.get_terminal_size().columns - 1].ljust(shutil.get_terminal_size().columns - 1), end="")
     sys.stdout.flush()

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, get_type_hints
 
+
 @dataclass(frozen=True)
 class ModelConfig:
     """What is trained. `widths` are layer sizes for "mlp" and channels for "conv", from the data inwards."""

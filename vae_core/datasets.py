@@ -70,9 +70,7 @@ def data_root() -> Path:
 
 
 VALIDATION_TAIL = 5_000
-IDX_FILES = tuple(
-    f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
-)
+IDX_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 
 
 def missing_files(folder_name: str) -> list[Path]:
@@ -125,7 +123,7 @@ DATASETS = {
         (1, 8, 8),
         DIGIT_NAMES,
         Sizes(1285, 256, 256),
-        "Optical recognition of handwritten digits, E. Alpaydin and C. Kaynak, UCI repository, as shipped by scikit-learn",
+        "E. Alpaydin, C. Kaynak, Optical recognition of handwritten digits, UCI repository, as shipped by scikit-learn",
         "CC BY 4.0",
         _read_digits,
     ),

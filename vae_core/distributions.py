@@ -10,7 +10,7 @@ A density has `sample(n, *, generator)` -> [n, ..., D], `log_prob(x)` -> [...], 
 
 import math
 from dataclasses import dataclass, fields
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+Same = TypeVar("Same")  # not typing.Self, which run-time checkers refuse outside classes they decorate
 
 
+@runtime_checkable
 class Density(Protocol):
     """What every density of this module offers."""
 
@@ -29,11 +31,11 @@ class Density(Protocol):
     def mean(self) -> Tensor: ...
     def sample(self, n: int, *, generator: torch.Generator) -> Tensor: ...
     def log_prob(self, x: Tensor) -> Tensor: ...
-    def detach(self) -> Self: ...
+    def detach(self: Same) -> Same: ...
 
 
 class _Detachable:
-    def detach(self) -> Self:
+    def detach(self: Same) -> Same:
         return type(self)(*(getattr(self, field.name).detach() for field in fields(self)))  # type: ignore[arg-type]
 
 
@@ -63,7 +65,7 @@ class Normal(_Detachable):
         )
         return torch.addcmul(self.loc, self.scale, noise)
 
-    def log_prob(self, x: Float[Tensor, "*draws D"]) -> Float[Tensor, "*draws"]:
+    def log_prob(self, x: Float[Tensor, "*#batch D"]) -> Float[Tensor, "..."]:
         z = (x - self.loc) / self.scale
         return (-0.5 * z.square() - self.scale.log()).sum(-1) - x.shape[-1] * HALF_LOG_2PI
 
@@ -82,9 +84,9 @@ class Bernoulli(_Detachable):
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n *batch D"]:
         return (_uniform(n, self.logits, generator) < self.mean).to(self.logits.dtype)
 
-    def log_prob(self, x: Float[Tensor, "*draws D"]) -> Float[Tensor, "*draws"]:
+    def log_prob(self, x: Float[Tensor, "*#batch D"]) -> Float[Tensor, "..."]:
         # x l - log(1 + e^l), with the first sum as a product of vectors: no [.., D] temporary
-        linear = torch.linalg.vecdot(x.expand_as(self.logits), self.logits)
+        linear = torch.linalg.vecdot(x, self.logits)
         return linear - F.softplus(self.logits).sum(-1)
 
 
@@ -124,8 +126,8 @@ class ContinuousBernoulli(_Detachable):
         drawn = torch.where(self.logits > 0, upper, 1 - upper)
         return torch.where(near, u + 0.5 * self.logits * u * (1 - u), drawn).clamp(0, 1)
 
-    def log_prob(self, x: Float[Tensor, "*draws D"]) -> Float[Tensor, "*draws"]:
-        return torch.linalg.vecdot(x.expand_as(self.logits), self.logits) - self._log_normaliser().sum(-1)
+    def log_prob(self, x: Float[Tensor, "*#batch D"]) -> Float[Tensor, "..."]:
+        return torch.linalg.vecdot(x, self.logits) - self._log_normaliser().sum(-1)
 
 
 def normal_kl_by_dimension(q: Normal, p: Normal) -> Float[Tensor, "*batch D"]:

@@ -75,7 +75,7 @@ class StandardNormalPrior(nn.Module):
 
 
 def binarise(x: UInt8[Tensor, "*batch D"], *, generator: torch.Generator) -> Float[Tensor, "*batch D"]:
-    """A fresh binary image from 8-bit grey levels: 1 with probability x/255 (dynamic binarisation, Burda et al. 2016)."""
+    """A fresh binary image: each pixel 1 with probability x/255 (dynamic binarisation, Burda et al. 2016)."""
     uniform = torch.rand(x.shape, generator=generator, device=x.device)
     return (uniform * 255 < x).float()
 
@@ -143,4 +143,3 @@ POSTERIORS = {
 PRIORS = {
     "standard_normal": FamilyEntry("Standard normal", "N(0, I): nothing to learn.", StandardNormalPrior),
 }
-

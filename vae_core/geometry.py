@@ -27,9 +27,9 @@ def on_axes(points: Float[Tensor, "N 2"], axes: tuple[int, int], base: Float[Ten
 
 
 def leading_axes(rates: Float[Tensor, "H"]) -> tuple[int, int]:
-    """The two dimensions with the largest KL, the larger first; the same one twice if there is only one."""
-    order = rates.argsort(descending=True, stable=True).tolist()
-    return (order[0], order[1 % len(order)])
+    """The two dimensions with the largest KL, in their own order; the same one twice if there is only one."""
+    leading = sorted(rates.argsort(descending=True, stable=True)[:2].tolist())
+    return (leading[0], leading[-1])
 
 
 def extent_of(points: Float[Tensor, "N 2"]) -> float:
@@ -43,3 +43,8 @@ def mosaic(images: Float[Tensor, "N C H W"], columns: int) -> Float[Tensor, "hei
     n, c, h, w = images.shape
     rows = n // columns
     return images.reshape(rows, columns, c, h, w).permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
+
+
+def to_bytes(pixels: Tensor) -> Tensor:
+    """Values in [0, 1] as grey levels 0…255."""
+    return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)

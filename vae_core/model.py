@@ -39,13 +39,12 @@ class HelmholtzMachine(nn.Module):
     `recognition[m]` gives q(h_{m+1} | h_m) with h_0 = x; `generative[m]` gives p(h_m | h_{m+1}); `prior` gives p(h_M).
     """
 
-    def __init__(
-        self, recognition: Sequence[Conditional], generative: Sequence[Conditional], prior: nn.Module
-    ) -> None:
+    def __init__(self, recognition: Sequence[Conditional], generative: Sequence[Conditional], prior: nn.Module) -> None:
         super().__init__()
         if len(recognition) != len(generative):
             raise ValueError(
-                f"recognition and generative must have one network per layer; got {len(recognition)} and {len(generative)}"
+                "recognition and generative must have one network per layer; "
+                f"got {len(recognition)} and {len(generative)}"
             )
         self.recognition = nn.ModuleList(recognition)
         self.generative = nn.ModuleList(generative)

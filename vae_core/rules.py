@@ -47,9 +47,7 @@ def problems(config: Config) -> list[str]:
         f"1 to {DEPTH_LIMIT} whole numbers from 1 to {WIDTH_LIMIT}",
     )
     require(1 <= objective.draws <= 100, "Draws", objective.draws, "from 1 to 100")
-    require(
-        math.isfinite(objective.beta) and 0 <= objective.beta <= 100, "β", objective.beta, "a number from 0 to 100"
-    )
+    require(math.isfinite(objective.beta) and 0 <= objective.beta <= 100, "β", objective.beta, "a number from 0 to 100")
     rate = schedule.learning_rate
     require(math.isfinite(rate) and 0 < rate <= 1, "Learning rate", rate, "above 0 and at most 1")
     require(1 <= schedule.epochs <= EPOCH_LIMIT, "Epochs", schedule.epochs, f"from 1 to {EPOCH_LIMIT:,}")

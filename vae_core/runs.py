@@ -1,10 +1,10 @@
 """A run is a folder, and the only thing between the trainer and the app. This module knows its layout.
 
-    config.json      the recipe                          status.json    state, reason, progress; replaced atomically
-    metrics.jsonl    one line per report                 owner          whose run it is (a random key), if anybody's
-    control          what the owner wants: "stop"        lock           held by the worker for as long as it lives
-    worker.log       what the worker printed             checkpoints/<step>/{model,trainer}.safetensors
-    snapshots/<step>.safetensors                         latent means, lattice and reconstructions of that moment
+config.json      the recipe                          status.json    state, reason, progress; replaced atomically
+metrics.jsonl    one line per report                 owner          whose run it is (a random key), if anybody's
+control          what the owner wants: "stop"        lock           held by the worker for as long as it lives
+worker.log       what the worker printed             checkpoints/<step>/{model,trainer}.safetensors
+snapshots/<step>.safetensors                         latent means, lattice and reconstructions of that moment
 """
 
 import fcntl
@@ -282,5 +282,3 @@ def load_model(folder: Path) -> tuple[Config, HelmholtzMachine]:
     except RuntimeError as error:
         raise DamagedRun(f"model.safetensors does not fit config.json: {error}") from error
     return config, model.requires_grad_(False).eval()
-
-

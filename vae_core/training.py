@@ -20,6 +20,7 @@ from vae_core.model import HelmholtzMachine, vae
 from vae_core.optimisers import OPTIMISERS, SCHEDULES
 from vae_core.rules import check
 
+
 def choose_device(wanted: str) -> torch.device:
     """ "auto" is CUDA where there is one, else the CPU. Raises ValueError for a device that is not there."""
     if wanted == "auto":

@@ -22,7 +22,7 @@ from vae_core.datasets import Split
 from vae_core.distributions import Normal
 from vae_core.evaluation import Evaluation, evaluate, rate_by_dimension
 from vae_core.families import LIKELIHOODS
-from vae_core.geometry import extent_of, lattice, leading_axes, on_axes
+from vae_core.geometry import extent_of, lattice, leading_axes, on_axes, to_bytes
 from vae_core.runs import Run, Status, load_tensors
 from vae_core.training import StepInfo, Trainer, choose_device, fit, generator_for
 
@@ -31,6 +31,9 @@ SNAPSHOT_SECONDS = 1.0
 CHECKPOINT_SECONDS = 10.0
 OVERHEAD = 30
 """A look at the held-out data waits for this many times what the last one cost: at most 3 % of the time."""
+
+SMALL = 20_000_000
+"""Multiplications of a forward step below which a second thread costs more than it brings."""
 
 HELD_OUT = 2_000
 SCATTER = 1_000
@@ -85,11 +88,6 @@ def snapshot(model_trainer: Trainer, held_out: Split) -> dict[str, Tensor]:
         "originals": shown.x[:PAIRS],
         "reconstructions": to_bytes(rebuilt),
     }
-
-
-def to_bytes(pixels: Tensor) -> Tensor:
-    """Values in [0, 1] as grey levels 0…255."""
-    return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 class Recorder:
@@ -232,6 +230,8 @@ def _train(run: Run, progress: Progress) -> Status:
     device = choose_device(config.device)
     trainer = Trainer(config, datasets.load(config.dataset, "train"), device)
     held_out = datasets.load(config.dataset, "validation").to(device)
+    if device.type == "cpu":
+        torch.set_num_threads(useful_threads(trainer))
     seconds = resume(run, trainer)
     status = Status("running", step=trainer.step, total_steps=trainer.total_steps, seconds=seconds)
     recorder = Recorder(run, trainer, held_out, status, progress)
@@ -244,6 +244,12 @@ def _train(run: Run, progress: Progress) -> Status:
             return recorder.status
     recorder.finish("finished")
     return recorder.status
+
+
+def useful_threads(trainer: Trainer) -> int:
+    """One for a small model, whose steps are too short to be shared out; else as many as there are."""
+    products = trainer.config.schedule.batch_size * sum(p.numel() for p in trainer.model.parameters())
+    return 1 if products < SMALL else torch.get_num_threads()
 
 
 def warm_up() -> None:

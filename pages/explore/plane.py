@@ -1,0 +1,99 @@
+"""Explore: a trained model's latent plane. Click a free spot to decode it, a data point to see how it is coded."""
+
+import streamlit as st
+
+from ui.inspection import at_data_point, at_place
+from ui.latent_plane import latent_plane, picked
+from ui.owner import owner
+from ui.payload import axis_names
+from ui.resources import Explored, explored, locate, pretrained_names, version
+from ui.words import recipe_line
+from vae_core import runs
+from vae_core.datasets import DATASETS, DataUnavailable
+from vae_core.families import LIKELIHOODS
+from vae_core.runs import DamagedRun
+
+PREFERRED = "mnist-2d"
+CENTRE = {"index": None, "at": (0.0, 0.0)}
+
+
+def choices() -> dict[str, str]:
+    """Every model that can be opened, with its name on screen: own runs after the shipped ones."""
+    named = {name: name for name in pretrained_names()}
+    for run in runs.listed(owner()):
+        if run.checkpoints():
+            named[run.id] = f"my run {run.id}"
+    return named
+
+
+def choose_model() -> str:
+    options = choices()
+    asked = st.query_params.get("model", PREFERRED)
+    if asked not in options and locate(asked) is not None:
+        options[asked] = f"shared run {asked}"
+    if asked not in options:
+        st.warning(f"There is no model “{asked}” here; this is {PREFERRED}.")
+        asked = PREFERRED
+    names = list(options)
+    chosen = st.selectbox("Model", names, index=names.index(asked), format_func=options.__getitem__)
+    st.query_params["model"] = chosen
+    return chosen
+
+
+def choose_axes(thing: Explored) -> tuple[int, int]:
+    """Which two dimensions span the plane; a choice only where there are more than two."""
+    if thing.config.model.latent <= 2:
+        return thing.axes
+    order = thing.rates.argsort(descending=True).tolist()
+
+    def label(axis: int) -> str:
+        return f"{axis_names((axis, axis))[0]}: {thing.rates[axis]:.2f} nats"
+
+    help_text = "Ordered by KL, the nats that a dimension carries. All other coordinates are at the prior mean, 0."
+    left, right = st.columns(2)
+    x = left.selectbox("Across", order, index=0, format_func=label, help=help_text)
+    y = right.selectbox("Up", order, index=1, format_func=label, help=help_text)
+    return x, y
+
+
+def plane(thing: Explored, reference: str, token: str, axes: tuple[int, int]) -> None:
+    """The component; a pick reruns this fragment alone."""
+    place = f"{reference} {axes}"
+
+    @st.fragment
+    def body() -> None:
+        key = f"plane-{place}"
+
+        def remember() -> None:
+            pick = picked(key)
+            st.session_state["pick"] = (place, {"index": pick["index"], "at": pick["at"]})
+
+        remembered, pick = st.session_state.get("pick", (place, CENTRE))
+        index, at = (pick if remembered == place else CENTRE).values()
+        selection = at_place(thing, axes, at) if index is None else at_data_point(thing, axes, index)
+        url = f"/api/models/{reference}/plane?x={axes[0]}&y={axes[1]}&v={token}"
+        latent_plane(key, url, selection, remember)
+
+    body()
+
+
+st.title("Latent plane")
+reference = choose_model()
+folder = locate(reference)
+assert folder is not None
+try:
+    with st.spinner("Loading the model …", show_time=False):
+        thing = explored(folder)
+    config = thing.config
+    st.caption(f"{DATASETS[config.dataset].label} · {recipe_line(config)}")
+    chosen_axes = choose_axes(thing)
+    plane(thing, reference, version(folder), chosen_axes)
+    others = config.model.latent - 2
+    st.caption(
+        f"Dots are posterior means of {len(thing.sample):,} held-out images, over what the decoder makes of each spot"
+        + (f" with the {others} other coordinates at 0" if others > 0 else "")
+        + f". Dashed circles: 1σ and 2σ of the prior. Numbers are in nats per example; the ELBO is a "
+        f"{LIKELIHOODS[config.model.likelihood].bounds}."
+    )
+except (DamagedRun, DataUnavailable) as damage:
+    st.error(f"This model cannot be opened: {damage}")

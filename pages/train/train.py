@@ -1,0 +1,149 @@
+"""Train: choose, press, watch. With `?run=…` in the address it shows that run, in any tab, going on."""
+
+import streamlit as st
+
+from ui.controls import dataset_choice, download_note, training_form
+from ui.latent_plane import latent_plane
+from ui.live_curves import live_curves
+from ui.owner import owner
+from ui.pictures import sample_strip
+from ui.resources import launcher
+from ui.theme import TERMS
+from ui.words import clock, describe, objective_note, recipe_line
+from vae_core import runs
+from vae_core.datasets import DATASETS
+from vae_core.families import LIKELIHOODS
+from vae_core.rules import problems
+from vae_core.runs import DamagedRun, Run, Status
+
+REFRESH = 0.5
+
+
+def open_run(run_id: str) -> None:
+    st.query_params["run"] = run_id
+    st.session_state.pop("refused", None)
+
+
+def leave_run() -> None:
+    st.query_params.pop("run", None)
+
+
+def set_up() -> None:
+    """The form, then the runs of this browser."""
+    st.title("Train your own")
+    dataset = dataset_choice()
+    sample_strip(dataset)
+    config, unreadable = training_form(dataset)
+    found = unreadable + problems(config)
+    for sentence in found:
+        st.error(sentence)
+    note = download_note(dataset)
+    if note:
+        st.info(note)
+    if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=bool(found)):
+        run = runs.create(config, owner())
+        launcher().start(run)
+        open_run(run.id)
+        st.rerun()
+    own_runs()
+
+
+def own_runs() -> None:
+    own = runs.listed(owner())
+    if not own:
+        return
+    st.subheader("Your runs")
+    for run in own[:20]:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            try:
+                st.markdown(describe(run.config(), run.status()), width="stretch")
+            except DamagedRun as error:
+                st.markdown(f"**damaged** · `{run.id}` · {error}", width="stretch")
+                continue
+            st.button("Open", key=f"open-{run.id}", on_click=open_run, args=(run.id,))
+
+
+def header(run: Run, status: Status) -> None:
+    """State, progress and the one button that fits."""
+    done = status.step / max(status.total_steps, 1)
+    if status.state in ("queued", "preparing"):
+        st.progress(0.0, "Preparing: reading the data …")
+    elif status.active:
+        left = (status.total_steps - status.step) * status.seconds / max(status.step, 1)
+        st.progress(done, f"{done:.0%} · {status.rate:,.0f} images/s · {clock(left)} left")
+    elif status.state == "failed":
+        st.error(status.reason)
+    else:
+        st.progress(done, f"{status.state.capitalize()} at {done:.0%} after {clock(status.seconds)}")
+    mine = run.owner == owner()
+    with st.container(horizontal=True):
+        if status.active and mine:
+            st.button("Stop", icon=":material/stop:", on_click=run.request_stop, help="Keeps the partial model.")
+        if not status.active and run.checkpoints():
+            st.page_link(
+                "pages/explore/plane.py", label="Explore it", icon=":material/explore:", query_params={"model": run.id}
+            )
+        if not status.active:
+            st.button("New run", icon=":material/add:", on_click=leave_run)
+
+
+def numbers(run: Run) -> None:
+    """The newest numbers, with what they are."""
+    held_out = [row for row in run.rows() if "held_out_elbo" in row]
+    if not held_out:
+        return
+    last = held_out[-1]
+    columns = st.columns(4)
+    columns[0].metric("Held-out ELBO", f"{last['held_out_elbo']:.2f} nats", help=TERMS["elbo"])
+    columns[1].metric("Reconstruction", f"{last['held_out_reconstruction']:.2f} nats", help=TERMS["reconstruction"])
+    columns[2].metric("KL (rate)", f"{last['held_out_kl']:.2f} nats", help=TERMS["kl"])
+    columns[3].metric(
+        "Active units",
+        f"{last['active_units']:.0f} of {run.config().model.latent}",
+        help="Latent dimensions whose posterior means vary over the data (variance above 0.01).",
+    )
+
+
+def watch(run: Run) -> None:
+    """A run, while it goes on and after."""
+    config = run.config()
+    started_active = run.status().active
+    st.title(f"{DATASETS[config.dataset].label}, {config.model.latent} latent dimensions")
+    st.caption(recipe_line(config))
+
+    @st.fragment(run_every=REFRESH if started_active else None)
+    def top() -> None:
+        status = run.status()
+        header(run, status)
+        numbers(run)
+        if started_active and not status.active:
+            st.rerun()
+
+    @st.fragment(run_every=REFRESH if started_active else None)
+    def moments() -> None:
+        steps = run.snapshots()
+        if steps:
+            st.subheader("Where the held-out examples lie, over what the plane decodes to")
+            latent_plane(key=f"plane-{run.id}", url=f"/api/runs/{run.id}/snapshots/{steps[-1]}")
+        elif started_active:
+            st.caption("The first picture comes with the first step.")
+
+    top()
+    axis = st.segmented_control("Horizontal axis", ["epoch", "seconds"], default="epoch", required=True, key="axis")
+    live_curves(f"curves-{run.id}", f"/api/runs/{run.id}/metrics", axis or "epoch", started_active)
+    st.caption(f"The ELBO is a {LIKELIHOODS[config.model.likelihood].bounds}. {objective_note(config)}")
+    moments()
+
+
+asked = st.query_params.get("run")
+found_run = runs.find(asked) if asked else None
+if found_run is not None:
+    try:
+        watch(found_run)
+    except DamagedRun as damage:
+        st.error(f"This run is damaged: {damage}. The other runs are not affected.")
+        st.button("Back to the form", on_click=leave_run)
+else:
+    if asked:
+        st.warning(f"There is no run “{asked}” here.")
+    set_up()

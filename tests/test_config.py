@@ -1,0 +1,120 @@
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from vae_core.config import Config, ModelConfig, ObjectiveConfig, ScheduleConfig
+from vae_core.defaults import RECIPES, recipe
+
+OTHER = Config(
+    "mnist",
+    ModelConfig("conv", (3, 5), "relu", 7, "gaussian", "diagonal_gaussian", "standard_normal"),
+    ObjectiveConfig("elbo", "pathwise", 3, 0.5, 2),
+    ScheduleConfig("sgd", 1e-5, "cosine", 17, 9),
+    seed=2**62,
+    device="cuda:1",
+)
+
+
+def leaves(value: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, inner in value.items():
+        yield from leaves(inner, (*path, name)) if isinstance(inner, dict) else [(*path, name)]
+
+
+LEAVES = list(leaves(asdict(OTHER)))
+SECTIONS = [(), ("model",), ("objective",), ("schedule",)]
+
+
+def edited(path: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A config as JSON sees it, and the part of it that holds the last word of the path."""
+    whole = json.loads(OTHER.to_json())
+    part = whole
+    for name in path[:-1]:
+        part = part[name]
+    return whole, part
+
+
+@pytest.mark.parametrize("config", [OTHER, Config(), *RECIPES.values()], ids=lambda c: f"{c.dataset} {c.seed}")
+def test_json_and_back(config: Config) -> None:
+    assert Config.from_json(config.to_json()) == config
+
+
+def test_json_is_what_hubs_and_people_read() -> None:
+    assert json.loads(OTHER.to_json())["model"]["widths"] == [3, 5]
+    assert OTHER.to_json().endswith("}\n")
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_a_missing_key_is_named(path: tuple[str, ...]) -> None:
+    whole, part = edited(path)
+    del part[path[-1]]
+    where = ".".join(("config", *path[:-1]))
+    with pytest.raises(ValueError, match=rf"^{where} has unknown keys \[\] and lacks \['{path[-1]}'\]"):
+        Config.from_json(json.dumps(whole))
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=str)
+def test_an_unknown_key_is_named(section: tuple[str, ...]) -> None:
+    whole, part = edited((*section, "colour"))
+    part["colour"] = "red"
+    with pytest.raises(ValueError, match=rf"^{'.'.join(('config', *section))} has unknown keys \['colour'\]"):
+        Config.from_json(json.dumps(whole))
+
+
+def fits(path: tuple[str, ...], value: object) -> bool:
+    kind = type(edited(path)[1][path[-1]])
+    return type(value) is kind or (kind is float and type(value) is int)
+
+
+WRONG = [
+    (path, value) for path in LEAVES for value in (None, True, {}, [["x"]], "word", 1.5, 3) if not fits(path, value)
+]
+
+
+@pytest.mark.parametrize(("path", "wrong"), WRONG, ids=str)
+def test_a_wrong_type_is_named(path: tuple[str, ...], wrong: object) -> None:
+    whole, part = edited(path)
+    part[path[-1]] = wrong
+    with pytest.raises(ValueError, match=rf"^config\.{'.'.join(path)} must be .*; got {re.escape(repr(wrong))}"):
+        Config.from_json(json.dumps(whole))
+
+
+@pytest.mark.parametrize("section", SECTIONS[1:], ids=str)
+def test_a_section_must_be_an_object(section: tuple[str, ...]) -> None:
+    whole, part = edited(section)
+    part[section[-1]] = [1]
+    with pytest.raises(ValueError, match=rf"^config\.{section[0]} must be an object; got \[1\]"):
+        Config.from_json(json.dumps(whole))
+
+
+def test_a_width_of_the_wrong_type_is_named() -> None:
+    whole, part = edited(("model", "widths"))
+    part["widths"] = [8, "9"]
+    with pytest.raises(ValueError, match=r"config\.model\.widths must be of type int; got '9'"):
+        Config.from_json(json.dumps(whole))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", '{"seed": 1'])
+def test_what_is_no_config(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^config (is not JSON|must be an object)"):
+        Config.from_json(text)
+
+
+def test_whole_numbers_serve_where_fractions_do() -> None:
+    whole, part = edited(("schedule", "learning_rate"))
+    part["learning_rate"] = 1
+    rate = Config.from_json(json.dumps(whole)).schedule.learning_rate
+    assert rate == 1.0
+    assert isinstance(rate, float)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_for_another_latent_dimension(name: str) -> None:
+    assert recipe(name) == RECIPES[name]
+    assert RECIPES[name].dataset == name
+    changed = recipe(name, 17)
+    assert changed.model.latent == 17
+    assert replace(changed, model=RECIPES[name].model) == RECIPES[name]

@@ -1,0 +1,196 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor
+from torch import distributions as td
+
+from tests import exact
+from tests.small import seeded
+from vae_core import distributions
+from vae_core.distributions import KL_TABLE, Bernoulli, ContinuousBernoulli, Density, Normal, kl, normal_kl_by_dimension
+
+DENSITIES = [
+    kind for kind in vars(distributions).values() if isinstance(kind, type) and hasattr(kind, "reparameterised")
+]
+REPARAMETERISED = [kind for kind in DENSITIES if kind.reparameterised]
+LOGITS = [-30.0, -4.0, -0.21, -0.19, -1e-2, -1e-5, 0.0, 1e-9, 1e-3, 0.05, 0.19, 0.21, 1.0, 7.0, 30.0]
+
+
+def example(kind: type[Density], shape: tuple[int, ...], seed: int = 1) -> Density:
+    return kind(*exact.REFERENCES[kind].parameters(shape, seeded(seed)))
+
+
+def leaves(density: Density) -> list[Tensor]:
+    return [parameter.requires_grad_() for parameter in vars(density).values()]
+
+
+def test_the_densities_are_found() -> None:
+    assert {Normal, Bernoulli, ContinuousBernoulli} <= set(DENSITIES)
+
+
+@pytest.mark.parametrize("kind", DENSITIES)
+@pytest.mark.parametrize(
+    ("batch", "draws"),
+    [((3,), (3,)), ((3,), (5, 3)), ((5, 3), (3,)), ((), (7,))],
+    ids=["same", "many x", "many p", "one p"],
+)
+def test_log_prob_and_its_gradients(kind: type[Density], batch: tuple[int, ...], draws: tuple[int, ...]) -> None:
+    ours = example(kind, (*batch, 4))
+    parameters = leaves(ours)
+    x = exact.REFERENCES[kind].values((*draws, 4), seeded(2)).requires_grad_()
+    value = ours.log_prob(x)
+    expected = exact.reference(ours).log_prob(x)
+    assert value.shape == expected.shape == torch.broadcast_shapes(batch, draws)
+    torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-9)
+    weights = torch.randn(value.shape, generator=seeded(3), dtype=torch.float64)
+    ours_grad = torch.autograd.grad(value, [x, *parameters], weights)
+    torch.testing.assert_close(
+        ours_grad, torch.autograd.grad(expected, [x, *parameters], weights), rtol=1e-8, atol=1e-8
+    )
+
+
+@pytest.mark.parametrize("kind", DENSITIES)
+def test_mass_is_one_and_the_mean_is_the_mean(kind: type[Density]) -> None:
+    density = example(kind, (20, 1))
+    nodes, weights = exact.REFERENCES[kind].support
+    mass = weights[:, None] * density.log_prob(nodes[:, None, None].expand(-1, 20, 1)).exp()
+    torch.testing.assert_close(mass.sum(0), torch.ones(20, dtype=torch.float64), rtol=0, atol=1e-9)
+    torch.testing.assert_close((mass * nodes[:, None]).sum(0), density.mean.squeeze(-1), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("logit", LOGITS)
+def test_continuous_bernoulli_at_every_logit(logit: float) -> None:
+    logits = torch.tensor([logit], dtype=torch.float64, requires_grad=True)
+    density = ContinuousBernoulli(logits)
+    log_normaliser, mean = exact.continuous_bernoulli_moments(logit)
+    x = torch.tensor([0.3], dtype=torch.float64)
+    value = density.log_prob(x)
+    assert value.item() == pytest.approx(0.3 * logit - log_normaliser, abs=1e-10)
+    assert density.mean.item() == pytest.approx(mean, abs=1e-10)
+    assert torch.autograd.grad(value, logits)[0].item() == pytest.approx(0.3 - mean, abs=1e-8)
+
+
+@pytest.mark.parametrize("logit", LOGITS)
+def test_continuous_bernoulli_in_single_precision(logit: float) -> None:
+    logits = torch.tensor([logit], requires_grad=True)
+    density = ContinuousBernoulli(logits)
+    log_normaliser, mean = exact.continuous_bernoulli_moments(logits.item())
+    value = density.log_prob(torch.tensor([0.25]))
+    assert value.item() == pytest.approx(0.25 * logit - log_normaliser, abs=3e-6)
+    assert density.mean.item() == pytest.approx(mean, abs=2e-6)
+    assert torch.autograd.grad(value, logits)[0].item() == pytest.approx(0.25 - mean, abs=2e-6)
+
+
+@pytest.mark.parametrize("kind", DENSITIES)
+def test_sample_moments(kind: type[Density]) -> None:
+    density = example(kind, (3, 4))
+    draws = density.sample(100_000, generator=seeded(11))
+    expected = exact.reference(density)
+    assert draws.shape == (100_000, 3, 4)
+    assert exact.z_scores(draws, expected.mean).abs().max() < 4.5
+    assert exact.z_scores((draws - expected.mean).square(), expected.variance).abs().max() < 4.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("logit", [-60.0, -3.0, -2e-3, -5e-4, 0.0, 1e-6, 5e-4, 2e-3, 0.5, 3.0, 25.0])
+def test_continuous_bernoulli_draws_follow_the_density(logit: float, dtype: torch.dtype) -> None:
+    density = ContinuousBernoulli(torch.tensor([logit], dtype=dtype))
+    draws = density.sample(20_000, generator=seeded(12)).squeeze(-1).double().numpy()
+
+    def cdf(x: np.ndarray) -> np.ndarray:
+        return np.expm1(logit * x) / np.expm1(logit) if logit else x
+
+    assert draws.min() >= 0
+    assert draws.max() <= 1
+    assert stats.kstest(draws, cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("kind", DENSITIES)
+def test_gradients_pass_through_draws_only_where_promised(kind: type[Density]) -> None:
+    density = example(kind, (3, 4))
+    leaves(density)
+    assert density.sample(2, generator=seeded(1)).requires_grad is kind.reparameterised
+
+
+@pytest.mark.parametrize("kind", REPARAMETERISED)
+@pytest.mark.parametrize("power", [1, 2])
+def test_pathwise_gradients_of_moments(kind: type[Density], power: int) -> None:
+    one, many = example(kind, (4,)), example(kind, (4,))
+    many = kind(*(parameter.expand(100_000, 4).clone() for parameter in vars(many).values()))
+    parameters = leaves(many)
+    by_draw = torch.autograd.grad(many.sample(1, generator=seeded(6)).pow(power).sum(), parameters)
+    parameters = leaves(one)
+    expected = exact.reference(one)
+    moment = expected.mean if power == 1 else expected.mean.square() + expected.variance
+    for draws, slope in zip(by_draw, torch.autograd.grad(moment.sum(), parameters, allow_unused=True), strict=True):
+        slope = torch.zeros(4) if slope is None else slope
+        # the mean's slope in loc is 1 at every draw: no deviation, no z-score
+        assert ((draws.mean(0) - slope).abs() <= 4.5 * draws.std(0) / len(draws) ** 0.5 + 1e-9).all()
+
+
+@pytest.mark.parametrize("kind", DENSITIES)
+def test_draws_depend_on_the_generator_only(kind: type[Density]) -> None:
+    density = example(kind, (3, 4))
+    first = density.sample(5, generator=seeded(1))
+    state = torch.manual_seed(99).get_state()
+    assert torch.equal(first, density.sample(5, generator=seeded(1)))
+    assert not torch.equal(first, density.sample(5, generator=seeded(2)))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("kind", DENSITIES)
+def test_threads_draw_as_if_alone(kind: type[Density]) -> None:
+    """Browser sessions are threads of one process."""
+    density = example(kind, (3, 4))
+
+    def draw(seed: int) -> Tensor:
+        generator = seeded(seed)
+        return torch.stack([density.sample(10, generator=generator) for _ in range(50)])
+
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(draw, range(32)))
+    assert all(torch.equal(drawn, draw(seed)) for seed, drawn in enumerate(together))
+
+
+@pytest.mark.parametrize("kind", DENSITIES)
+def test_detach_keeps_values_and_stops_gradients(kind: type[Density]) -> None:
+    density = example(kind, (3, 4))
+    leaves(density)
+    x = exact.REFERENCES[kind].values((3, 4), seeded(2))
+    detached = density.detach()
+    assert type(detached) is kind
+    assert density.log_prob(x).requires_grad
+    assert not detached.log_prob(x).requires_grad
+    torch.testing.assert_close(detached.log_prob(x), density.log_prob(x).detach(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("q_kind", "p_kind"), KL_TABLE)
+@pytest.mark.parametrize("p_shape", [(3, 4), (4,)])
+def test_closed_form_kl_and_its_gradients(
+    q_kind: type[Density], p_kind: type[Density], p_shape: tuple[int, ...]
+) -> None:
+    q, p = example(q_kind, (3, 4), 1), example(p_kind, p_shape, 2)
+    parameters = [*leaves(q), *leaves(p)]
+    value, expected = kl(q, p), td.kl_divergence(exact.reference(q), exact.reference(p).expand((3,)))
+    torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        torch.autograd.grad(value.sum(), parameters), torch.autograd.grad(expected.sum(), parameters)
+    )
+
+
+def test_normal_kl_by_dimension_against_quadrature() -> None:
+    q, p = example(Normal, (5, 3), 1), example(Normal, (5, 3), 2)
+    nodes, weights = exact.hermite(20, 1)
+    z = q.loc + q.scale * nodes[:, :, None]
+    log_ratio = td.Normal(q.loc, q.scale).log_prob(z) - td.Normal(p.loc, p.scale).log_prob(z)
+    by_dimension = normal_kl_by_dimension(q, p)
+    torch.testing.assert_close(by_dimension, (weights[:, None, None] * log_ratio).sum(0), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(by_dimension.sum(-1), kl(q, p))
+
+
+def test_no_closed_form_says_what_serves() -> None:
+    with pytest.raises(ValueError, match=r"from Bernoulli to Normal; use the estimator 'pathwise'"):
+        kl(example(Bernoulli, (2, 3)), example(Normal, (2, 3)))

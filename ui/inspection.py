@@ -1,0 +1,66 @@
+"""What one place of a latent plane, or one data point on it, decodes to: the component's side panel."""
+
+import base64
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ui.latent_plane import Picture, Selection
+from ui.payload import axis_names, on_plane
+from ui.resources import Explored
+from ui.theme import TERMS
+from ui.words import signed
+from vae_core.datasets import DATASETS
+from vae_core.evaluation import example_terms
+from vae_core.geometry import on_axes, to_bytes
+from vae_core.training import generator_for
+
+DRAWS = 100
+
+
+def picture(title: str, pixels: Tensor) -> Picture:
+    """`pixels` are bytes, or values in [0, 1]."""
+    grey = pixels if pixels.dtype == torch.uint8 else to_bytes(pixels)
+    return Picture(title, base64.b64encode(grey.contiguous().numpy().tobytes()).decode())
+
+
+def coordinates(axes: tuple[int, int], at: Sequence[float]) -> str:
+    return ",  ".join(f"{name} = {signed(value)}" for name, value in zip(axis_names(axes), at, strict=True) if name)
+
+
+def at_place(thing: Explored, axes: tuple[int, int], at: Sequence[float]) -> Selection:
+    """The exact decoding of a point of the plane, all other coordinates at the prior mean."""
+    z = on_axes(torch.tensor([list(at)]), axes, thing.model.prior().mean)
+    with torch.no_grad():
+        decoded = thing.model.decode(z).mean[0]
+    title = "Decoded here: the mean of p(x|z)"
+    return Selection((at[0], at[1]), coordinates(axes, at), (picture(title, decoded),))
+
+
+def at_data_point(thing: Explored, axes: tuple[int, int], index: int) -> Selection:
+    """A held-out example: as it is, as the model saw it, and rebuilt; its ELBO's terms; q(z|x) on the two axes."""
+    config = thing.config
+    mean, scale = thing.means[index], thing.scales[index]
+    seen = thing.seen[index : index + 1]
+    with torch.no_grad():
+        rebuilt = thing.model.decode(mean[None]).mean[0]
+    terms = example_terms(thing.model, seen, DRAWS, generator=generator_for(torch.device("cpu"), index))
+    pictures = [picture("Original", thing.sample.x[index])]
+    if config.model.likelihood == "bernoulli":
+        pictures.append(picture("As the model saw it: one binarised draw", seen[0]))
+    pictures.append(picture("Reconstruction from the mean of q(z|x)", rebuilt))
+    label = DATASETS[config.dataset].classes[int(thing.sample.y[index])]
+    first, second = on_plane(thing.means, axes)[index].tolist()
+    flat = axes[0] == axes[1]
+    return Selection(
+        (first, second),
+        f"Held-out example {index}, “{label}”, at {coordinates(axes, (first, second))}",
+        tuple(pictures),
+        (
+            ("ELBO", f"{signed(terms.elbo.item())} nats", TERMS["elbo"]),
+            ("Reconstruction", f"{signed(terms.reconstruction.item())} nats", TERMS["reconstruction"]),
+            ("KL", f"{signed(terms.rate.item())} nats", TERMS["kl"]),
+        ),
+        (first, second, scale[axes[0]].item(), 0.0 if flat else scale[axes[1]].item()),
+    )

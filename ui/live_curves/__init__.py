@@ -1,0 +1,21 @@
+"""Live curves: ELBO, reconstruction and KL of a run, drawn by plotly.js and updated in place from a metrics route."""
+
+from pathlib import Path
+
+import streamlit as st
+
+HERE = Path(__file__).parent
+
+
+def _read(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+_component = st.components.v2.component(
+    "elbo_room.live_curves", html=_read("curves.html"), css=_read("curves.css"), js=_read("curves.js")
+)
+
+
+def live_curves(key: str, url: str, axis: str, active: bool) -> None:
+    """Draws the reports that `url` serves over `axis` ("epoch" or "seconds"), asking again while `active`."""
+    _component(key=key, data={"url": url, "axis": axis, "active": active, "plotly": "/api/plotly.js"})
