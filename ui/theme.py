@@ -14,9 +14,10 @@ PALETTE = (
 TERMS = {
     "elbo": "Evidence lower bound: a lower bound on log p(x), in nats per example. Higher is better. "
     "ELBO = reconstruction − KL.",
-    "reconstruction": "E log p(x|z): how well x is explained by codes z drawn from q(z|x). Higher is better.",
+    "reconstruction": "E log p(x|z): how well x is explained by codes z drawn from q(z|x), in nats per example. Higher is better.",
     "kl": "KL(q(z|x) ‖ p(z)), the rate: how many nats the code of x takes beyond the prior. "
-    "It rises first: the code learns to say something.",
+    "It rises first: the code learns to say something. In nats per example.",
+    "active": "Latent dimensions whose posterior means vary over the held-out data (variance above 0.01).",
 }
 
 STYLE = """

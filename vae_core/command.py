@@ -15,7 +15,7 @@ from vae_core.defaults import recipe
 from vae_core.families import LIKELIHOODS
 from vae_core.networks import ACTIVATIONS
 from vae_core.optimisers import OPTIMISERS, SCHEDULES
-from vae_core.runs import Run, Status
+from vae_core.runs import Row, Run, Status
 from vae_core.worker import train
 
 BAR = 24
@@ -65,7 +65,7 @@ def configured(arguments: argparse.Namespace) -> Config:
     return replace(config, **parts, **{name: given[name] for name in ("seed", "device") if name in given})
 
 
-def show(status: Status, row: dict[str, float]) -> None:
+def show(status: Status, row: Row) -> None:
     """One line that rewrites itself: bar, steps, speed, time left and the bound."""
     done = status.step / max(status.total_steps, 1)
     left = (status.total_steps - status.step) * status.seconds / max(status.step, 1)

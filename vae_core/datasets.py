@@ -86,7 +86,7 @@ def _read_torchvision(folder_name: str, part: Part) -> Split:
     absent = missing_files(folder_name)
     try:
         whole = kind(data_root(), train=part != "test", download=bool(absent))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, AssertionError, KeyError) as error:  # all from its parser of files
         names = ", ".join(path.name for path in absent or missing_files(folder_name)) or "none missing, one unreadable"
         raise DataUnavailable(
             f"{folder_name} could not be read or downloaded ({error}). Put the uncompressed files into "

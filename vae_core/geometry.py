@@ -7,7 +7,7 @@ from torch import Tensor
 MINIMUM_EXTENT = 3.0
 
 
-def lattice(side: int, extent: float) -> Float[Tensor, "side*side 2"]:
+def lattice(side: int, extent: float) -> Float[Tensor, "{side*side} 2"]:
     """Centres of side x side square tiles that fill [-extent, extent]^2, row by row from the top left."""
     half = extent / side
     axis = torch.linspace(-extent + half, extent - half, side)

@@ -21,6 +21,12 @@ ENVIRONMENT = {
 }
 
 
+def in_worker_environment() -> None:
+    """Starts this process again with the settings that a worker gets, which must be there before torch is loaded."""
+    if any(os.environ.get(name) is None for name in ENVIRONMENT):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**ENVIRONMENT, **os.environ})
+
+
 class LocalLauncher:
     """Starts workers. One spare, with torch already imported, always waits for the next run."""
 

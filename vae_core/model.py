@@ -92,6 +92,7 @@ class HelmholtzMachine(nn.Module):
         return self.decode(h)
 
 
+@torch.random.fork_rng(devices=())  # PyTorch's layers draw from the global stream when built; leave it as it was
 def vae(config: ModelConfig, shape: Shape, *, generator: torch.Generator) -> HelmholtzMachine:
     """A VAE for images of the given shape, freshly initialised with `generator` (on the CPU)."""
     size = shape[0] * shape[1] * shape[2]

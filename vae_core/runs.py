@@ -36,6 +36,13 @@ QUEUE_PATIENCE = 30.0
 State = Literal["queued", "preparing", "running", "finished", "stopped", "failed"]
 ACTIVE: tuple[State, ...] = ("queued", "preparing", "running")
 
+Row = dict[str, int | float]
+"""One report: a line of metrics.jsonl."""
+
+
+Row = dict[str, int | float]
+"""One report: its step, and numbers by name."""
+
 
 class DamagedRun(ValueError):
     """A file of the folder is missing or unreadable; the message says which and why."""
@@ -72,6 +79,16 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
+
+
+def _lock_exclusively(file: IO[str]) -> None:
+    """Tries for half a second: whoever looks at the status holds the lock too, but for microseconds only."""
+    for _ in range(50):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.01)
+    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class Run:
@@ -140,7 +157,7 @@ class Run:
     def lock(self) -> Iterator[None]:
         """Held by the worker. The system releases it at its death, however it dies. Raises BlockingIOError if held."""
         with (self.folder / "lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_exclusively(file)
             yield
 
     def locked(self) -> bool:
@@ -177,7 +194,7 @@ class Run:
         whole = data[: data.rfind(b"\n") + 1]
         return whole, offset + len(whole)
 
-    def rows(self) -> list[dict[str, float]]:
+    def rows(self) -> list[Row]:
         """Every report so far. Raises DamagedRun."""
         try:
             return [json.loads(line) for line in self.metrics()[0].splitlines()]

@@ -23,7 +23,7 @@ from vae_core.distributions import Normal
 from vae_core.evaluation import Evaluation, evaluate, rate_by_dimension
 from vae_core.families import LIKELIHOODS
 from vae_core.geometry import extent_of, lattice, leading_axes, on_axes, to_bytes
-from vae_core.runs import Run, Status, load_tensors
+from vae_core.runs import Row, Run, Status, load_tensors
 from vae_core.training import StepInfo, Trainer, choose_device, fit, generator_for
 
 REPORT_SECONDS = 0.25
@@ -41,7 +41,7 @@ LATTICE_SIDE = 16
 PAIRS = 10
 
 
-Progress = Callable[[Status, dict[str, float]], None]
+Progress = Callable[[Status, Row], None]
 
 
 class Diverged(ArithmeticError):
@@ -97,7 +97,7 @@ class Recorder:
         self.progress = progress
         self.run, self.trainer, self.held_out, self.status = run, trainer, held_out, status
         self.window: list[StepInfo] = []
-        self.last_row: dict[str, float] = {}
+        self.last_row: Row = {}
         self.before = status.seconds
         self.start = self.last_report = time.monotonic()
         self.report_clock = Clock(REPORT_SECONDS, slices=400)
@@ -128,7 +128,7 @@ class Recorder:
         self.run.write_status(self.status)
         self.progress(self.status, row)
 
-    def _training_row(self) -> dict[str, float]:
+    def _training_row(self) -> Row:
         stats = torch.stack([info.stats for info in self.window]).cpu()
         finite = stats.isfinite().all(dim=1)
         if not finite.all():
@@ -156,7 +156,7 @@ class Recorder:
             "train_kl": rate,
         }
 
-    def _look(self, whole: bool) -> dict[str, float]:
+    def _look(self, whole: bool) -> Row:
         begin = time.monotonic()
         result = self.evaluate(self.held_out if whole else self.held_out.head(HELD_OUT))
         self.run.write_snapshot(self.trainer.step, snapshot(self.trainer, self.held_out))
@@ -203,7 +203,7 @@ def resume(run: Run, trainer: Trainer) -> float:
     return float(rows[-1]["seconds"]) if rows else 0.0
 
 
-def silent(status: Status, row: dict[str, float]) -> None:
+def silent(status: Status, row: Row) -> None:
     """The progress display of a process that nobody watches."""
 
 

@@ -10,6 +10,8 @@ from ui.words import signed
 from vae_core.datasets import DATASETS
 
 CARD_WIDTH = 216
+HERO = "mnist-2d"
+HERO_CAPTION = "What a model of handwritten digits makes of each spot of its two-dimensional latent space."
 
 
 def card(name: str) -> None:
@@ -29,16 +31,20 @@ def card(name: str) -> None:
         )
 
 
-st.title("Walk through what a network imagines")
-st.html(
-    '<p class="lead">Elbo Room trains small variational autoencoders in front of you: watch the evidence lower bound '
-    "rise, term by term. Then click anywhere in the latent space and see what lies there.</p>"
-)
-with st.container(horizontal=True):
-    if st.button("Explore", type="primary", icon=":material/explore:"):
-        st.switch_page("pages/explore/plane.py")
-    if st.button("Train your own", icon=":material/model_training:"):
-        st.switch_page("pages/train/train.py")
+left, right = st.columns([1.15, 1], gap="large", vertical_alignment="center")
+with left:
+    st.title("Walk through what a network imagines")
+    st.html(
+        '<p class="lead">Elbo Room trains small variational autoencoders in front of you: watch the evidence lower '
+        "bound rise, term by term. Then click anywhere in the latent space and see what lies there.</p>"
+    )
+    with st.container(horizontal=True):
+        if st.button("Explore", type="primary", icon=":material/explore:"):
+            st.switch_page("pages/explore/plane.py")
+        if st.button("Train your own", icon=":material/model_training:"):
+            st.switch_page("pages/train/train.py")
+with right:
+    st.image(str(PRETRAINED / HERO / "manifold.png"), width="stretch", caption=HERO_CAPTION)
 
 st.subheader("Trained and ready")
 with st.container(horizontal=True, gap="medium"):

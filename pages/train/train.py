@@ -9,7 +9,7 @@ from ui.owner import owner
 from ui.pictures import sample_strip
 from ui.resources import launcher
 from ui.theme import TERMS
-from ui.words import clock, describe, objective_note, recipe_line
+from ui.words import clock, describe, objective_note, recipe_line, signed
 from vae_core import runs
 from vae_core.datasets import DATASETS
 from vae_core.families import LIKELIHOODS
@@ -17,6 +17,7 @@ from vae_core.rules import problems
 from vae_core.runs import DamagedRun, Run, Status
 
 REFRESH = 0.5
+AXES = {"epoch": "by epoch", "seconds": "by seconds of training"}
 
 
 def open_run(run_id: str) -> None:
@@ -79,10 +80,9 @@ def header(run: Run, status: Status) -> None:
     with st.container(horizontal=True):
         if status.active and mine:
             st.button("Stop", icon=":material/stop:", on_click=run.request_stop, help="Keeps the partial model.")
-        if not status.active and run.checkpoints():
-            st.page_link(
-                "pages/explore/plane.py", label="Explore it", icon=":material/explore:", query_params={"model": run.id}
-            )
+        explorable = not status.active and run.checkpoints()
+        if explorable and st.button("Explore it", type="primary", icon=":material/explore:"):
+            st.switch_page("pages/explore/plane.py", query_params={"model": run.id})
         if not status.active:
             st.button("New run", icon=":material/add:", on_click=leave_run)
 
@@ -93,15 +93,15 @@ def numbers(run: Run) -> None:
     if not held_out:
         return
     last = held_out[-1]
-    columns = st.columns(4)
-    columns[0].metric("Held-out ELBO", f"{last['held_out_elbo']:.2f} nats", help=TERMS["elbo"])
-    columns[1].metric("Reconstruction", f"{last['held_out_reconstruction']:.2f} nats", help=TERMS["reconstruction"])
-    columns[2].metric("KL (rate)", f"{last['held_out_kl']:.2f} nats", help=TERMS["kl"])
-    columns[3].metric(
-        "Active units",
-        f"{last['active_units']:.0f} of {run.config().model.latent}",
-        help="Latent dimensions whose posterior means vary over the data (variance above 0.01).",
-    )
+    active = f"{last['active_units']:.0f} of {run.config().model.latent}"
+    with st.container(horizontal=True, gap="large"):
+        for label, value, key in (
+            ("Held-out ELBO", signed(last["held_out_elbo"]), "elbo"),
+            ("Reconstruction", signed(last["held_out_reconstruction"]), "reconstruction"),
+            ("KL", signed(last["held_out_kl"]), "kl"),
+            ("Active units", active, "active"),
+        ):
+            st.metric(label, value, help=TERMS[key], width="content")
 
 
 def watch(run: Run) -> None:
@@ -115,24 +115,42 @@ def watch(run: Run) -> None:
     def top() -> None:
         status = run.status()
         header(run, status)
-        numbers(run)
         if started_active and not status.active:
             st.rerun()
+
+    @st.fragment(run_every=REFRESH if started_active else None)
+    def newest() -> None:
+        numbers(run)
 
     @st.fragment(run_every=REFRESH if started_active else None)
     def moments() -> None:
         steps = run.snapshots()
         if steps:
-            st.subheader("Where the held-out examples lie, over what the plane decodes to")
             latent_plane(key=f"plane-{run.id}", url=f"/api/runs/{run.id}/snapshots/{steps[-1]}")
+            st.caption(
+                "Dots: posterior means of held-out examples. Underneath: what the decoder makes of each spot. "
+                "Dashed: 1σ and 2σ of the prior."
+            )
         elif started_active:
             st.caption("The first picture comes with the first step.")
 
     top()
-    axis = st.segmented_control("Horizontal axis", ["epoch", "seconds"], default="epoch", required=True, key="axis")
-    live_curves(f"curves-{run.id}", f"/api/runs/{run.id}/metrics", axis or "epoch", started_active)
-    st.caption(f"The ELBO is a {LIKELIHOODS[config.model.likelihood].bounds}. {objective_note(config)}")
-    moments()
+    left, right = st.columns(2, gap="large")
+    with left:
+        moments()
+    with right:
+        newest()
+        axis = st.segmented_control(
+            "Horizontal axis",
+            list(AXES),
+            format_func=AXES.__getitem__,
+            default="epoch",
+            required=True,
+            key="axis",
+            label_visibility="collapsed",
+        )
+        live_curves(f"curves-{run.id}", f"/api/runs/{run.id}/metrics", axis or "epoch", started_active)
+        st.caption(f"The ELBO is a {LIKELIHOODS[config.model.likelihood].bounds}. {objective_note(config)}")
 
 
 asked = st.query_params.get("run")

@@ -220,7 +220,8 @@ class Plane {
         this.ellipse(context, [mx, my], [sigma * sx, sigma * sy]);
       }
     }
-    if (!this.data.pickable) return;
+    const onEllipse = selection?.ellipse && this.cursor.every((v, i) => v === selection.at[i]);
+    if (!this.data.pickable || onEllipse) return;
     const [x, y] = this.toPixels(this.cursor);
     this.ring(context, x, y, 8, this.accent);
     context.beginPath();
@@ -332,7 +333,7 @@ class Plane {
       this.pictures.replaceChildren(...selection.pictures.map(({ title, pixels }) =>
         this.figure(title, Uint8Array.from(atob(pixels), (c) => c.charCodeAt(0)), height, width)));
     } else if (originals) {
-      const columns = 5, strip = (tiles) => {
+      const columns = 10, strip = (tiles) => {
         const rows = tiles.length / (columns * height * width);
         return [mosaic(tiles, columns, rows, [height, width]), rows * height, columns * width];
       };

@@ -80,7 +80,7 @@ class Curves {
       const layout = {
         margin: { l: 8, r: 8, t: 6, b: 8 }, showlegend: false, uirevision: axis, dragmode: "zoom",
         paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink, family: font, size: 11 },
-        xaxis: { ...grid, title: { text: axis === "epoch" ? "epoch" : "seconds of training", standoff: 6 } },
+        xaxis: grid,
         yaxis: { ...grid, ...(range ? { range } : { autorange: true }), hoverformat: ".2f" }, hovermode: "x unified",
       };
       this.plotly.react(chart, traces, layout, { displayModeBar: false, responsive: true });

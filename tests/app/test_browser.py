@@ -1,0 +1,215 @@
+"""What only a real browser can show: the whole way from the form to a decoded point."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.app.conftest import App
+from ui.inspection import at_data_point
+from ui.resources import explored, locate
+from vae_core.geometry import on_axes
+
+pytestmark = pytest.mark.browser
+
+PAGES = ["/", "/train", "/explore?model=mnist-2d"]
+
+
+def ready(page: Page, url: str) -> None:
+    page.goto(url)
+    page.locator("h1").first.wait_for()
+
+
+def fill(page: Page, label: str, value: str) -> None:
+    field = page.get_by_label(label, exact=True)
+    field.fill(value)
+    field.press("Enter")
+
+
+def start_digits(page: Page, app: App, epochs: int) -> None:
+    """Trains from the form and waits for the first points of the curves."""
+    ready(page, f"{app.url}/train")
+    fill(page, "Epochs", str(epochs))
+    page.get_by_role("button", name="Train").click()
+    page.locator(".curves[data-rows]").wait_for()
+
+
+def curve(page: Page) -> list[float]:
+    """The values of the held-out ELBO as they are plotted."""
+    chart = page.locator(".chart[data-name=elbo]")
+    return chart.evaluate("chart => chart.data ? Array.from(chart.data[1].y) : []")
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+def grey_levels(canvas: Locator) -> np.ndarray:
+    """A picture of the side panel: ink whose opacity is the grey level."""
+    data = canvas.evaluate(
+        "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 == 3))"
+    )
+    return np.array(data)
+
+
+def open_plane(page: Page, app: App, model: str) -> dict[str, float]:
+    ready(page, f"{app.url}/explore?model={model}")
+    page.locator(".plane[data-url]").wait_for()
+    page.locator(".pictures figure").first.wait_for()
+    box = page.locator("canvas.marks").bounding_box()
+    assert box is not None
+    return dict(box)
+
+
+def coordinates(page: Page) -> list[float]:
+    text = page.locator(".where").inner_text().replace("−", "-")
+    return [float(value) for value in re.findall(r"= (-?\d+\.\d+)", text)]
+
+
+def test_train_digits_to_the_end_and_explore_them(page: Page, app: App) -> None:
+    start_digits(page, app, epochs=60)
+    page.get_by_text("Finished at 100%").wait_for()
+    run = app.run_of(page)
+    eventually(lambda: len(curve(page)) == sum("held_out_elbo" in row for row in run.rows()))
+    values = curve(page)
+    assert values[-1] > values[0] + 10
+    assert page.locator(".pictures.strip canvas").count() == 2
+    page.get_by_role("button", name="Explore it").click()
+    page.locator(".plane.pickable[data-url]").wait_for()
+    assert run.id in page.url
+
+
+def test_reload_and_another_tab_show_the_same_run_going_on(page: Page, app: App) -> None:
+    start_digits(page, app, epochs=3000)
+    before = len(curve(page))
+    other = page.context.new_page()
+    for tab in (page, other):
+        ready(tab, page.url)
+        tab.get_by_role("button", name="Stop").wait_for()
+        eventually(lambda tab=tab: len(curve(tab)) > before)
+    page.get_by_role("button", name="Stop").click()
+    other.get_by_text("Stopped at").wait_for()
+    assert app.run_of(page).status().state == "stopped"
+
+
+def test_stop_keeps_the_partial_model(page: Page, app: App) -> None:
+    start_digits(page, app, epochs=3000)
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopped at").wait_for(timeout=5_000)
+    run = app.run_of(page)
+    assert len(run.checkpoints()) == 1
+    page.get_by_role("button", name="Explore it").click()
+    page.locator(".plane.pickable[data-url]").wait_for()
+
+
+def test_a_killed_worker_is_shown_as_failed(page: Page, app: App) -> None:
+    start_digits(page, app, epochs=3000)
+    run = app.run_of(page)
+    holders = [int(p) for p in os.listdir("/proc") if p.isdecimal() and _holds(p, str(run.folder / "lock"))]
+    assert len(holders) == 1
+    os.kill(holders[0], signal.SIGKILL)
+    page.get_by_text("The worker died").wait_for(timeout=5_000)
+
+
+def _holds(process: str, path: str) -> bool:
+    try:
+        return any(os.readlink(f"/proc/{process}/fd/{fd}") == path for fd in os.listdir(f"/proc/{process}/fd"))
+    except OSError:
+        return False
+
+
+def test_another_browser_sees_a_shared_run_but_cannot_stop_it(page: Page, browser: Browser, app: App) -> None:
+    start_digits(page, app, epochs=3000)
+    stranger = browser.new_context()
+    tab = stranger.new_page()
+    ready(tab, page.url)
+    tab.locator(".curves[data-rows]").wait_for()
+    expect(tab.get_by_role("button", name="Stop")).to_have_count(0)
+    ready(tab, f"{app.url}/train")
+    tab.get_by_role("button", name="Train").wait_for()
+    expect(tab.get_by_text("Your runs")).to_have_count(0)
+    stranger.close()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopped at").wait_for()
+
+
+def test_impossible_settings_are_refused_before_a_run_starts(page: Page, app: App) -> None:
+    ready(page, f"{app.url}/train")
+    fill(page, "Latent dimension", "0")
+    page.get_by_text("Latent dimension is 0, but must be from 1 to 64.").wait_for()
+    expect(page.get_by_role("button", name="Train")).to_be_disabled()
+    fill(page, "Latent dimension", "3")
+    expect(page.get_by_role("button", name="Train")).to_be_enabled()
+
+
+@pytest.mark.parametrize("model", ["mnist-2d", "fashion-20d"])
+@pytest.mark.parametrize("place", [(0.93, 0.08), (0.05, 0.96)], ids=["top right", "bottom left"])
+def test_a_click_anywhere_shows_what_the_model_decodes_there(
+    page: Page, app: App, model: str, place: tuple[float, float]
+) -> None:
+    box = open_plane(page, app, model)
+    picture = page.locator(".pictures canvas")
+    before = grey_levels(picture)
+    page.mouse.click(box["x"] + place[0] * box["width"], box["y"] + place[1] * box["height"])
+    page.mouse.move(1, 1)
+    eventually(lambda: not np.array_equal(grey_levels(picture), before))
+    folder = locate(model)
+    assert folder is not None
+    thing = explored(folder)
+    z = coordinates(page)
+    assert np.sign(z).tolist() == [np.sign(place[0] - 0.5), np.sign(0.5 - place[1])]  # z2 grows upwards
+    latent = on_axes(torch.tensor([z]), thing.axes, thing.model.prior().mean)
+    expected = (thing.model.decode(latent).mean[0] * 255).round().numpy()
+    # coordinates on screen are rounded to 0.005
+    assert np.abs(grey_levels(picture) - expected).mean() < 1
+
+
+def test_a_click_on_a_data_point_shows_its_terms(page: Page, app: App) -> None:
+    box = open_plane(page, app, "digits-2d")
+    folder = locate("digits-2d")
+    assert folder is not None
+    thing = explored(folder)
+    extent = page.locator(".plane").evaluate("plane => plane.getRootNode().__plane.plane.extent")
+    lonely = int(torch.cdist(thing.means, thing.means).fill_diagonal_(9).min(1).values.argmax())
+    z1, z2 = thing.means[lonely].tolist()
+    page.mouse.click(box["x"] + (z1 / extent + 1) / 2 * box["width"], box["y"] + (1 - z2 / extent) / 2 * box["height"])
+    page.get_by_text(f"Held-out example {lonely},").wait_for()
+    expected = at_data_point(thing, thing.axes, lonely)
+    assert page.locator(".numbers dd").all_inner_texts() == [value for _, value, _ in expected.numbers]
+    assert np.array_equal(grey_levels(page.locator(".pictures canvas").first), thing.sample.x[lonely].numpy())
+
+
+def test_keyboard_moves_and_decodes(page: Page, app: App) -> None:
+    open_plane(page, app, "digits-2d")
+    canvas = page.locator("canvas.marks")
+    canvas.focus()
+    before = grey_levels(page.locator(".pictures canvas"))
+    for key in ["ArrowRight"] * 20 + ["ArrowUp"] * 20:
+        canvas.press(key)
+    canvas.press("Enter")
+    eventually(lambda: not np.array_equal(grey_levels(page.locator(".pictures canvas").first), before))
+    z1, z2 = coordinates(page)
+    assert z1 == z2
+    assert z1 > 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_phone_width_has_no_sideways_scrolling(page: Page, app: App, path: str, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    page.set_viewport_size({"width": 390, "height": 844})
+    ready(page, app.url + path)
+    page.wait_for_load_state("networkidle")
+    widest = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
+    assert widest <= 390
+    background = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
+    assert background == {"light": "rgb(251, 250, 246)", "dark": "rgb(20, 23, 26)"}[scheme]

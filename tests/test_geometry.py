@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.small import seeded
+from vae_core.geometry import MINIMUM_EXTENT, extent_of, lattice, leading_axes, mosaic, on_axes, to_bytes
+
+
+def test_lattice_runs_row_by_row_from_the_top_left() -> None:
+    """z2 points up."""
+    points = lattice(3, 3.0)
+    expected = [(-2, 2), (0, 2), (2, 2), (-2, 0), (0, 0), (2, 0), (-2, -2), (0, -2), (2, -2)]
+    assert points.tolist() == [list(map(float, point)) for point in expected]
+
+
+@pytest.mark.parametrize(("side", "extent"), [(1, 3.0), (2, 1.0), (16, 3.5), (31, 4.2)])
+def test_tiles_of_the_lattice_fill_the_square(side: int, extent: float) -> None:
+    columns = lattice(side, extent).reshape(side, side, 2)
+    width = 2 * extent / side
+    centres = torch.tensor([-extent + (column + 0.5) * width for column in range(side)])
+    torch.testing.assert_close(columns[..., 0], centres.expand(side, side))
+    torch.testing.assert_close(columns[..., 1], centres.flip(0)[:, None].expand(side, side))
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (1, 3), (4, 2)])
+def test_other_coordinates_are_those_of_the_base(axes: tuple[int, int]) -> None:
+    points, base = torch.randn(6, 2, generator=seeded(1)), torch.randn(5, generator=seeded(2))
+    kept = base.clone()
+    z = on_axes(points, axes, base)
+    assert torch.equal(z[:, axes[0]], points[:, 0])
+    assert torch.equal(z[:, axes[1]], points[:, 1])
+    others = [dimension for dimension in range(5) if dimension not in axes]
+    assert torch.equal(z[:, others], base[others].expand(6, -1))
+    assert torch.equal(base, kept)
+
+
+def test_one_dimension_takes_the_first_coordinate() -> None:
+    points = torch.tensor([[0.5, 9.0], [-1.0, 8.0]])
+    assert on_axes(points, (0, 0), torch.zeros(1)).tolist() == [[0.5], [-1.0]]
+    assert leading_axes(torch.tensor([0.3])) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ([0.1, 3.0, 0.2, 5.0], (1, 3)),
+        ([5.0, 3.0], (0, 1)),
+        ([3.0, 5.0], (0, 1)),
+        ([0.0, 0.0, 0.0], (0, 1)),
+        ([0.0, 0.0, 1.0], (0, 2)),
+    ],
+)
+def test_leading_axes_are_the_largest_two_in_their_own_order(rates: list[float], expected: tuple[int, int]) -> None:
+    assert leading_axes(torch.tensor(rates)) == expected
+
+
+def test_extent_holds_995_of_1000_points() -> None:
+    points = torch.zeros(1_000, 2)
+    points[:, 1] = -torch.arange(1, 1_001) / 100
+    assert extent_of(points) == pytest.approx(1.05 * np.quantile(np.arange(1, 1_001) / 100, 0.995), abs=0.005)
+    normal = torch.randn(2_000, 2, generator=seeded(1)) * 2
+    assert (normal.abs().amax(dim=1) <= extent_of(normal)).float().mean() >= 0.995
+
+
+def test_extent_is_three_sigmas_of_the_prior_at_least() -> None:
+    assert extent_of(torch.zeros(10, 2)) == MINIMUM_EXTENT == 3.0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mosaic_places_images_in_rows(channels: int) -> None:
+    images = torch.randn(6, channels, 4, 5, generator=seeded(1))
+    picture = mosaic(images, 3)
+    assert picture.shape == (8, 15, channels)
+    for number, image in enumerate(images):
+        row, column = divmod(number, 3)
+        tile = picture[4 * row : 4 * row + 4, 5 * column : 5 * column + 5]
+        assert torch.equal(tile, image.permute(1, 2, 0))
+
+
+def test_bytes_are_rounded_grey_levels() -> None:
+    pixels = torch.tensor([-0.5, 0.0, 0.0019, 0.0021, 0.5, 1.0, 1.7])
+    assert to_bytes(pixels).tolist() == [0, 0, 0, 1, 128, 255, 255]
+    assert to_bytes(pixels).dtype == torch.uint8
+    assert torch.equal(to_bytes(torch.arange(256) / 255), torch.arange(256, dtype=torch.uint8))
