@@ -15,6 +15,7 @@ from torch import Tensor
 from vae_core import datasets, runs
 from vae_core.config import Config
 from vae_core.datasets import Split
+from vae_core.distributions import Normal
 from vae_core.evaluation import rate_by_dimension
 from vae_core.families import LIKELIHOODS
 from vae_core.geometry import leading_axes
@@ -84,4 +85,5 @@ def _explored(folder: Path, version: str) -> Explored:
     with torch.no_grad():
         posterior = model.encode(seen)
         rates = rate_by_dimension(posterior, model.prior())
+    assert isinstance(posterior, Normal)  # rate_by_dimension refuses all others
     return Explored(config, model, sample, seen, posterior.mean, posterior.scale, rates)

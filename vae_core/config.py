@@ -65,7 +65,7 @@ class Config:
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object; got {value!r}")
         hints = get_type_hints(kind)

@@ -9,6 +9,7 @@ A density has `sample(n, *, generator)` -> [n, ..., D], `log_prob(x)` -> [...], 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -142,7 +143,7 @@ def normal_kl(q: Normal, p: Normal) -> Float[Tensor, "*batch"]:
     return normal_kl_by_dimension(q, p).sum(-1)
 
 
-KL_TABLE = {(Normal, Normal): normal_kl}
+KL_TABLE: dict[tuple[type, type], Callable[..., Tensor]] = {(Normal, Normal): normal_kl}
 """Pairs of densities whose KL is known in closed form."""
 
 

@@ -51,10 +51,11 @@ def pathwise_analytic(
     """
     inference = model.infer(x, draws, generator=generator)
     _require_reparameterised(inference)
-    if len(inference.q) > 1:
+    if len(inference.q) != 1:
         raise ValueError("the analytic KL needs one stochastic layer; use the estimator 'pathwise' for several")
+    (posterior,) = inference.q
     log_lik = model.log_lik(x, inference)
-    minus_kl = -kl(inference.q[0], model.prior()).expand_as(log_lik)
+    minus_kl = -kl(posterior, model.prior()).expand_as(log_lik)
     terms = Terms(log_lik, minus_kl, log_lik.new_zeros(()).expand_as(log_lik))
     return Estimate(terms, bound(terms))
 

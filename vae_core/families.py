@@ -24,7 +24,13 @@ def bounded_scale(raw: Tensor) -> Tensor:
     return (LOG_SCALE_LIMIT * torch.tanh(raw / LOG_SCALE_LIMIT)).exp()
 
 
-class FromLogits(nn.Module):
+class Family(nn.Module):
+    """A conditional family: `inputs` raw numbers for each example become a density."""
+
+    inputs: int
+
+
+class FromLogits(Family):
     """Densities whose one parameter is the raw output itself."""
 
     def __init__(self, size: int, density: Callable[[Tensor], Density]) -> None:
@@ -35,7 +41,7 @@ class FromLogits(nn.Module):
         return self.density(raw)
 
 
-class SharedScaleGaussianFamily(nn.Module):
+class SharedScaleGaussianFamily(Family):
     """N(mu(z), sigma^2 I) with one learned sigma for all values (sigma-VAE, Rybkin et al. 2021, section 3)."""
 
     def __init__(self, size: int) -> None:
@@ -47,7 +53,7 @@ class SharedScaleGaussianFamily(nn.Module):
         return Normal(raw, bounded_scale(self.raw_scale))
 
 
-class DiagonalGaussianFamily(nn.Module):
+class DiagonalGaussianFamily(Family):
     """N(mu, diag(sigma^2)), mean and scale both from the network (Kingma & Welling 2014, eq. 9)."""
 
     def __init__(self, size: int) -> None:
@@ -94,14 +100,23 @@ class LikelihoodEntry:
 
     label: str
     help: str
-    build: Callable[[int], nn.Module]
+    build: Callable[[int], Family]
     observe: Observe
     bounds: str
 
 
 @dataclass(frozen=True)
-class FamilyEntry:
-    """One q(z|x) or p(z)."""
+class PosteriorEntry:
+    """One q(z|x)."""
+
+    label: str
+    help: str
+    build: Callable[[int], Family]
+
+
+@dataclass(frozen=True)
+class PriorEntry:
+    """One p(z): a module that takes nothing and gives a density."""
 
     label: str
     help: str
@@ -133,7 +148,7 @@ LIKELIHOODS = {
 }
 
 POSTERIORS = {
-    "diagonal_gaussian": FamilyEntry(
+    "diagonal_gaussian": PosteriorEntry(
         "Gaussian, diagonal covariance",
         "Mean and standard deviation of every latent dimension, given by the encoder.",
         DiagonalGaussianFamily,
@@ -141,5 +156,5 @@ POSTERIORS = {
 }
 
 PRIORS = {
-    "standard_normal": FamilyEntry("Standard normal", "N(0, I): nothing to learn.", StandardNormalPrior),
+    "standard_normal": PriorEntry("Standard normal", "N(0, I): nothing to learn.", StandardNormalPrior),
 }

@@ -5,6 +5,7 @@ how a spare worker turns a click into a first point at once.
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -19,7 +20,6 @@ from torch import Tensor
 from vae_core import datasets
 from vae_core.config import Config, ModelConfig, ScheduleConfig
 from vae_core.datasets import Split
-from vae_core.distributions import Normal
 from vae_core.evaluation import Evaluation, evaluate, rate_by_dimension
 from vae_core.families import LIKELIHOODS
 from vae_core.geometry import extent_of, lattice, leading_axes, on_axes, to_bytes
@@ -46,6 +46,13 @@ Progress = Callable[[Status, Row], None]
 
 class Diverged(ArithmeticError):
     """The objective is no longer a finite number; the message says when, why and what to try."""
+
+
+def diverged(what: str, info: StepInfo) -> Diverged:
+    return Diverged(
+        f"{what} at step {info.step} (epoch {info.epoch:.2f}): the updates were too large. Try a smaller learning rate "
+        f"than {info.learning_rate:.3g} (a tenth of it), or a larger batch. The last good checkpoint is kept."
+    )
 
 
 @dataclass
@@ -80,7 +87,6 @@ def snapshot(model_trainer: Trainer, held_out: Split) -> dict[str, Tensor]:
         rebuilt = model.decode(posterior.mean[:PAIRS]).mean
     return {
         "means": posterior.mean.half(),
-        "scales": posterior.scale.half() if isinstance(posterior, Normal) else posterior.mean.half() * 0,
         "labels": shown.y,
         "axes": torch.tensor(axes),
         "extent": torch.tensor(extent),
@@ -97,7 +103,8 @@ class Recorder:
         self.progress = progress
         self.run, self.trainer, self.held_out, self.status = run, trainer, held_out, status
         self.window: list[StepInfo] = []
-        self.last_row: Row = {}
+        self.latest: StepInfo | None = None
+        self.last_row: Row = (run.rows() or [{}])[-1]
         self.before = status.seconds
         self.start = self.last_report = time.monotonic()
         self.report_clock = Clock(REPORT_SECONDS, slices=400)
@@ -110,6 +117,7 @@ class Recorder:
 
     def record(self, info: StepInfo) -> None:
         self.window.append(info)
+        self.latest = info
         now = time.monotonic()
         if self.report_clock.passed(now):
             self.report(look=self.look_clock.passed(now))
@@ -133,11 +141,7 @@ class Recorder:
         finite = stats.isfinite().all(dim=1)
         if not finite.all():
             bad = self.window[int((~finite).int().argmax())]
-            raise Diverged(
-                f"The objective became {stats[~finite][0, 0].item()} at step {bad.step} (epoch {bad.epoch:.2f}): the "
-                f"updates were too large. Try a smaller learning rate than {bad.learning_rate:.3g} (a tenth of it), "
-                "or a larger batch. The last good checkpoint is kept."
-            )
+            raise diverged(f"The objective became {stats[~finite][0, 0].item()}", bad)
         now, last = time.monotonic(), self.window[-1]
         objective, reconstruction, rate = stats.mean(0).tolist()
         examples = len(self.window) * self.trainer.config.schedule.batch_size
@@ -159,6 +163,8 @@ class Recorder:
     def _look(self, whole: bool) -> Row:
         begin = time.monotonic()
         result = self.evaluate(self.held_out if whole else self.held_out.head(HELD_OUT))
+        if self.latest and not math.isfinite(result.elbo):
+            raise diverged(f"The held-out ELBO became {result.elbo}", self.latest)
         self.run.write_snapshot(self.trainer.step, snapshot(self.trainer, self.held_out))
         end = time.monotonic()
         cost = end - begin if self.look_clock.due else 0.0  # the first look is dear and comes once
@@ -179,7 +185,10 @@ class Recorder:
         if self.window:
             self.report(look=False)
         begin = time.monotonic()
-        self.run.write_checkpoint(self.trainer.step, self.trainer.model.state_dict(), self.trainer.state())
+        parameters = self.trainer.model.state_dict()
+        if self.latest and not all(value.isfinite().all() for value in parameters.values()):
+            raise diverged("The parameters are no longer finite numbers", self.latest)
+        self.run.write_checkpoint(self.trainer.step, parameters, self.trainer.state())
         end = time.monotonic()
         self.checkpoint_clock.restart(end, cost=end - begin)
 

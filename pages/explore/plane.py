@@ -53,6 +53,7 @@ def choose_axes(thing: Explored) -> tuple[int, int]:
     left, right = st.columns(2)
     x = left.selectbox("Across", order, index=0, format_func=label, help=help_text)
     y = right.selectbox("Up", order, index=1, format_func=label, help=help_text)
+    assert x is not None and y is not None  # a select box with an index is never empty
     return x, y
 
 

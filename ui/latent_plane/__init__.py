@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.components.v2 import component
 
 from ui.theme import PALETTE
 
@@ -39,9 +40,7 @@ def _read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-_component = st.components.v2.component(
-    "elbo_room.latent_plane", html=_read("plane.html"), css=_read("plane.css"), js=_read("plane.js")
-)
+_component = component("elbo_room.latent_plane", html=_read("plane.html"), css=_read("plane.css"), js=_read("plane.js"))
 
 
 def latent_plane(

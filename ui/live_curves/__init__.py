@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import streamlit as st
+from streamlit.components.v2 import component
 
 HERE = Path(__file__).parent
 
@@ -11,7 +11,7 @@ def _read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-_component = st.components.v2.component(
+_component = component(
     "elbo_room.live_curves", html=_read("curves.html"), css=_read("curves.css"), js=_read("curves.js")
 )
 
