@@ -27,12 +27,12 @@ RECIPES = {
         replace(PLANE, widths=(1024, 512, 256, 128)),
         schedule=ScheduleConfig(optimiser="adamw", learning_rate=1.5e-3, epochs=50),
     ),
-    "mnist-20d": Config("mnist", WIDE, schedule=ScheduleConfig(optimiser="adamw", learning_rate=1.5e-3, epochs=80)),
-    "fashion-2d": Config("fashion", replace(PLANE, likelihood=GREY), schedule=ScheduleConfig(epochs=40)),
+    "mnist-20d": Config("mnist", WIDE, schedule=ScheduleConfig(optimiser="adamw", learning_rate=1.5e-3, epochs=60)),
+    "fashion-2d": Config("fashion", replace(PLANE, likelihood=GREY), schedule=ScheduleConfig(epochs=30)),
     "fashion-20d": Config(
         "fashion",
         replace(WIDE, widths=(512, 256), likelihood=GREY),
-        schedule=ScheduleConfig(learning_rate=1e-3, epochs=40),
+        schedule=ScheduleConfig(learning_rate=1e-3, epochs=30),
     ),
 }
 

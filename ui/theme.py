@@ -14,7 +14,8 @@ PALETTE = (
 TERMS = {
     "elbo": "Evidence lower bound: a lower bound on log p(x), in nats per example. Higher is better. "
     "ELBO = reconstruction − KL.",
-    "reconstruction": "E log p(x|z): how well x is explained by codes z drawn from q(z|x), in nats per example. Higher is better.",
+    "reconstruction": "E log p(x|z): how well x is explained by codes z drawn from q(z|x), in nats per example. "
+    "Higher is better.",
     "kl": "KL(q(z|x) ‖ p(z)), the rate: how many nats the code of x takes beyond the prior. "
     "It rises first: the code learns to say something. In nats per example.",
     "active": "Latent dimensions whose posterior means vary over the held-out data (variance above 0.01).",
@@ -22,7 +23,7 @@ TERMS = {
 
 STYLE = """
 <style>
-  .block-container { padding-top: 3.2rem; max-width: 1240px; }
+  .block-container { padding-top: 4.5rem; max-width: 1240px; }
   [data-testid="stImage"] img { image-rendering: auto; border-radius: 6px; %(ink)s }
   h1 { letter-spacing: -0.01em; }
   .lead { font-size: 1.2rem; line-height: 1.5; max-width: 44rem; margin: 0 0 .4rem; }
@@ -42,4 +43,5 @@ def apply_look() -> None:
     st.set_page_config(page_title="Elbo Room", page_icon=str(HERE / "icon.png"), layout="wide")
     st.logo(str(HERE / f"wordmark-{'dark' if dark() else 'light'}.svg"), size="large")
     # images are ink on paper in the light theme, light on dark in the dark one
-    st.html(STYLE % {"ink": "" if dark() else "filter: invert(1); mix-blend-mode: multiply;"})
+    ink = "mix-blend-mode: screen;" if dark() else "filter: invert(1); mix-blend-mode: multiply;"
+    st.html(STYLE % {"ink": ink})

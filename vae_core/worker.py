@@ -32,6 +32,7 @@ CHECKPOINT_SECONDS = 10.0
 OVERHEAD = 30
 """A look at the held-out data waits for this many times what the last one cost: at most 3 % of the time."""
 
+THREADS = torch.get_num_threads()
 SMALL = 20_000_000
 """Multiplications of a forward step below which a second thread costs more than it brings."""
 
@@ -61,7 +62,7 @@ class Clock:
     `slices` times cost as much time as the run took until then."""
 
     interval: float
-    slices: float = 60
+    slices: int = 60
     due: float = 0.0
 
     def passed(self, now: float) -> bool:
@@ -232,6 +233,8 @@ def train(run: Run, progress: Progress = silent) -> Status:
             failed = replace(recorded, state="failed", reason=str(error))
             run.write_status(failed)
             return failed
+        finally:
+            run.clear_request()  # one that came too late must not stop the run when it is resumed
 
 
 def _train(run: Run, progress: Progress) -> Status:
@@ -248,7 +251,6 @@ def _train(run: Run, progress: Progress) -> Status:
     for info in fit(trainer):
         recorder.record(info)
         if run.stop_requested():
-            run.clear_request()
             recorder.finish("stopped")
             return recorder.status
     recorder.finish("finished")
@@ -258,7 +260,7 @@ def _train(run: Run, progress: Progress) -> Status:
 def useful_threads(trainer: Trainer) -> int:
     """One for a small model, whose steps are too short to be shared out; else as many as there are."""
     products = trainer.config.schedule.batch_size * sum(p.numel() for p in trainer.model.parameters())
-    return 1 if products < SMALL else torch.get_num_threads()
+    return 1 if products < SMALL else THREADS
 
 
 def warm_up() -> None:

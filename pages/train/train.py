@@ -94,7 +94,7 @@ def numbers(run: Run) -> None:
         return
     last = held_out[-1]
     active = f"{last['active_units']:.0f} of {run.config().model.latent}"
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True, gap="small"):
         for label, value, key in (
             ("Held-out ELBO", signed(last["held_out_elbo"]), "elbo"),
             ("Reconstruction", signed(last["held_out_reconstruction"]), "reconstruction"),

@@ -1,0 +1,187 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from vae_core import command, runs
+from vae_core.config import Config
+from vae_core.datasets import DATASETS
+from vae_core.defaults import RECIPES, recipe
+from vae_core.launch import PROJECT
+from vae_core.rules import problems
+from vae_core.runs import Run, Status, load_model
+
+PROGRAM = [sys.executable, "-m", "vae_core.training"]
+
+
+def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=120, cwd=PROJECT)
+
+
+def configured(*arguments: str) -> Config:
+    return command.configured(command.parser().parse_args(arguments))
+
+
+def exit_code(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["training", *arguments])
+    return command.main()
+
+
+def test_help_names_every_option() -> None:
+    done = program("--help")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith("usage: python -m vae_core.training ")
+    options = [
+        "dataset", "network", "widths", "activation", "latent", "likelihood", "draws", "beta", "warmup-epochs",
+        "optimiser", "learning-rate", "schedule", "batch-size", "epochs", "seed", "device", "resume",
+    ]  # fmt: skip
+    assert all(f"--{option} " in done.stdout for option in options)
+
+
+def test_a_run_and_its_resumption() -> None:
+    """Options reach the recipe; the run is on the disk; resuming it when finished changes nothing."""
+    done = program(
+        "--dataset", "digits", "--epochs", "2", "--latent", "3", "--widths", "16", "--seed", "5", "--device", "cpu"
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    (run,) = runs.listed()
+    base = recipe("digits", 3)
+    assert run.config() == replace(
+        base,
+        model=replace(base.model, widths=(16,)),
+        schedule=replace(base.schedule, epochs=2),
+        seed=5,
+        device="cpu",
+    )
+    assert (run.status().state, run.status().step) == ("finished", 40)
+    lines = re.split("[\r\n]+", done.stdout.strip())
+    assert lines[0] == f"digits: {run.folder}"
+    assert all(
+        re.match(r"\[#* *\] +\d+%  [\d,]+ images/s  \d+ s left  ELBO -\d+\.\d\d nats", line) for line in lines[1:-1]
+    )
+    assert lines[-2].startswith(f"[{'#' * command.BAR}] 100%")
+    assert lines[-1] == f"finished: {run.folder}"
+
+    before = load_model(run.folder)[1].state_dict()
+    again = program("--resume", str(run.folder))
+    assert (again.returncode, again.stderr) == (0, "")
+    assert all((value == before[name]).all() for name, value in load_model(run.folder)[1].state_dict().items())
+
+
+def test_interrupt_stops_and_keeps_the_partial_model_and_resume_goes_on() -> None:
+    arguments = ["--epochs", "60", "--widths", "16", "--device", "cpu"]
+    with subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, text=True, cwd=PROJECT) as process:
+        deadline = time.monotonic() + 60
+        while not (runs.listed() and runs.listed()[0].rows()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    (run,) = runs.listed()
+    assert process.returncode == 0
+    assert f"stopped: {run.folder}" in output
+    stopped = run.status()
+    assert stopped.state == "stopped"
+    assert load_model(run.folder)[0] == run.config()
+    assert program("--resume", str(run.folder)).returncode == 0
+    assert (run.status().state, run.status().step) == ("finished", 1200)
+    assert run.status().seconds > stopped.seconds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--latent", "0"], "Latent dimension is 0, but must be from 1 to 64."),
+        (["--learning-rate", "nan"], "Learning rate is nan, but must be above 0 and at most 1."),
+        (
+            ["--batch-size", "2000"],
+            "Batch size is 2000, but must be from 1 to the 1,285 training examples of Digits 8×8.",
+        ),
+        (["--device", "tpu"], "Device is 'tpu', but must be auto, cpu, cuda or cuda:N."),
+        (["--resume", "/nowhere"], "config.json cannot be read"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_told_in_a_sentence(
+    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(monkeypatch, *arguments) == 2
+    assert sentence in capsys.readouterr().err
+    assert runs.listed() == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--dataset", "cats"], ["--latent", "two"], ["--likelihood", "poisson"], ["--colour"]], ids=str
+)
+def test_unknown_options_are_refused_by_the_parser(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit) as caught:
+        exit_code(monkeypatch, *arguments)
+    assert caught.value.code == 2
+
+
+def test_bad_input_from_the_shell() -> None:
+    done = program("--epochs", "0")
+    assert done.returncode == 2
+    assert done.stderr == "Epochs is 0, but must be from 1 to 10,000.\n"
+
+
+def test_a_failed_run_ends_with_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--optimiser", "sgd", "--learning-rate", "1", "--schedule", "constant", "--epochs", "3"]
+    assert exit_code(monkeypatch, *arguments) == 1
+    assert "failed: The objective became" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_nothing_given_is_the_default_recipe(name: str) -> None:
+    assert configured("--dataset", name) == RECIPES[name]
+
+
+def test_every_option_finds_its_place() -> None:
+    config = configured(
+        "--network", "conv", "--widths", "4", "8", "--activation", "relu", "--latent", "9", "--likelihood", "gaussian",
+        "--draws", "3", "--beta", "0.5", "--warmup-epochs", "2", "--optimiser", "sgd", "--learning-rate", "0.1",
+        "--schedule", "cosine", "--batch-size", "7", "--epochs", "11", "--seed", "13", "--device", "cpu",
+    )  # fmt: skip
+    model, objective, schedule = config.model, config.objective, config.schedule
+    assert (model.network, model.widths, model.activation) == ("conv", (4, 8), "relu")
+    assert (model.latent, model.likelihood) == (9, "gaussian")
+    assert (objective.draws, objective.beta, objective.warmup_epochs) == (3, 0.5, 2)
+    assert (schedule.optimiser, schedule.learning_rate, schedule.schedule) == ("sgd", 0.1, "cosine")
+    assert (schedule.batch_size, schedule.epochs, config.seed, config.device) == (7, 11, 13, "cpu")
+    assert problems(config) == []
+
+
+def test_another_network_gets_widths_of_its_own() -> None:
+    assert configured("--network", "conv").model.widths == (32, 64)
+    assert configured("--network", "mlp").model.widths == RECIPES["digits"].model.widths
+    assert problems(configured("--network", "conv")) == []
+
+
+def test_the_line_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    command.show(Status("running", step=5, total_steps=10, seconds=2.0, rate=1234.5), {"train_elbo": -7.5})
+    assert capsys.readouterr().out == "\r[############            ]  50%  1,234 "
+    monkeypatch.setenv("COLUMNS", "200")
+    row = {"train_elbo": -7.5, "held_out_elbo": -8.25}
+    command.show(Status("running", step=5, total_steps=10, seconds=2.0, rate=1234.5), row)
+    line = "[############            ]  50%  1,234 images/s  2 s left  ELBO -7.50 nats, held out -8.25"
+    assert capsys.readouterr().out == "\r" + line.ljust(199)
+
+
+def test_the_interrupt_handler_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(run: Run, show: object) -> Status:
+        os.kill(os.getpid(), signal.SIGINT)
+        return Status("stopped")
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(command, "train", interrupted)
+    run = runs.create(RECIPES["digits"])
+    assert command.train_with_bar(run).state == "stopped"
+    assert run.stop_requested()
+    assert signal.getsignal(signal.SIGINT) is before
