@@ -44,7 +44,7 @@ def test_help_names_every_option() -> None:
     assert all(f"--{option} " in done.stdout for option in options)
 
 
-def test_a_run_and_its_resumption() -> None:
+def test_a_run_and_its_resumption(monkeypatch: pytest.MonkeyPatch) -> None:
     """Options reach the recipe; the run is on the disk; resuming it when finished changes nothing."""
     done = program(
         "--dataset", "digits", "--epochs", "2", "--latent", "3", "--widths", "16", "--seed", "5", "--device", "cpu"
@@ -69,8 +69,7 @@ def test_a_run_and_its_resumption() -> None:
     assert lines[-1] == f"finished: {run.folder}"
 
     before = load_model(run.folder)[1].state_dict()
-    again = program("--resume", str(run.folder))
-    assert (again.returncode, again.stderr) == (0, "")
+    assert exit_code(monkeypatch, "--resume", str(run.folder)) == 0
     assert all((value == before[name]).all() for name, value in load_model(run.folder)[1].state_dict().items())
 
 

@@ -74,11 +74,16 @@ def launcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalLauncher]:
         worker.wait()
 
 
-def test_a_run_from_click_to_finish(launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "SPARE_DELAY", 0.01)
+def test_a_run_outlives_the_process_that_started_it_and_leaves_all_its_files() -> None:
+    """As it does a restarted app."""
     run = runs.create(SMALL)
-    launcher.start(run)
-    wait_until(lambda: launcher._spare is not None, 10)
+    code = (
+        "import sys; from pathlib import Path; from vae_core import launch, runs;"
+        "launch.LocalLauncher().start(runs.Run(Path(sys.argv[1]))); print('started')"
+    )
+    command = [sys.executable, "-c", code, str(run.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True, cwd=launch.PROJECT)
+    assert (done.stdout, done.stderr) == ("started\n", "")
     wait_for_state(run, "finished")
     rows = run.rows()
     steps = [row["step"] for row in rows]
@@ -132,9 +137,13 @@ def test_stopped_killed_and_resumed_is_as_if_left_alone(launcher: LocalLauncher)
     assert_fully_trained(run)
 
 
-def test_a_worker_that_fails_says_why(launcher: LocalLauncher) -> None:
+def test_a_worker_that_fails_says_why_and_the_next_one_waits(
+    launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "SPARE_DELAY", 0.01)
     run = runs.create(replace(SMALL, schedule=ScheduleConfig("sgd", 1.0, "constant", epochs=3)))
     launcher.start(run)
+    wait_until(lambda: launcher._spare is not None, 10)
     wait_for_state(run, "failed")
     assert run.status().reason.startswith("The objective became nan at step 7 (epoch 0.70)")
     assert "Diverged" in (run.folder / "worker.log").read_text()
@@ -142,7 +151,15 @@ def test_a_worker_that_fails_says_why(launcher: LocalLauncher) -> None:
     assert launcher._workers[0].returncode == 1
 
 
-def test_the_spare_is_replaced_waits_apart_and_goes_home(launcher: LocalLauncher) -> None:
+def environment_of(pid: int) -> dict[str, str]:
+    settings = Path(f"/proc/{pid}/environ").read_text().rstrip("\0").split("\0")
+    return dict(setting.split("=", 1) for setting in settings)
+
+
+def test_the_spare_is_replaced_waits_apart_and_goes_home(
+    launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     launcher.prepare()
     dead = launcher._spare
     assert dead is not None
@@ -157,32 +174,8 @@ def test_the_spare_is_replaced_waits_apart_and_goes_home(launcher: LocalLauncher
     assert os.getsid(spare.pid) == spare.pid != os.getsid(0)
     assert os.getpriority(os.PRIO_PROCESS, spare.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + launch.NICENESS)
     assert spare.poll() is None
+    settings = environment_of(spare.pid)
+    assert settings["MALLOC_TRIM_THRESHOLD_"] == launch.ENVIRONMENT["MALLOC_TRIM_THRESHOLD_"]
+    assert settings["OMP_WAIT_POLICY"] == "ACTIVE"  # what the user sets wins
     launcher.close()
     assert spare.returncode == 0
-
-
-def test_a_run_outlives_the_process_that_started_it() -> None:
-    """As it does a restarted app."""
-    run = runs.create(lasting(20))
-    code = (
-        "import sys; from pathlib import Path; from vae_core.runs import Run; from vae_core.launch import *;"
-        "LocalLauncher().start(Run(Path(sys.argv[1]))); print('started')"
-    )
-    command = [sys.executable, "-c", code, str(run.folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True, cwd=launch.PROJECT)
-    assert done.stdout == "started\n"
-    wait_until(lambda: run.recorded_status().state == "finished", PATIENCE)
-    assert run.status().step == 200
-
-
-def test_what_the_user_sets_for_a_worker_wins(launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    launcher.prepare()
-    assert launcher._spare is not None
-    seen = dict(
-        setting.split("=", 1)
-        for setting in Path(f"/proc/{launcher._spare.pid}/environ").read_text().split("\0")
-        if "=" in setting
-    )
-    assert seen["OMP_WAIT_POLICY"] == "ACTIVE"
-    assert seen["MALLOC_TRIM_THRESHOLD_"] == launch.ENVIRONMENT["MALLOC_TRIM_THRESHOLD_"]

@@ -10,7 +10,7 @@ from ui.latent_plane import Picture, Selection
 from ui.payload import axis_names, on_plane
 from ui.resources import Explored
 from ui.theme import TERMS
-from ui.words import signed
+from ui.words import nats, signed
 from vae_core.datasets import DATASETS
 from vae_core.evaluation import example_terms
 from vae_core.geometry import on_axes, to_bytes
@@ -58,9 +58,9 @@ def at_data_point(thing: Explored, axes: tuple[int, int], index: int) -> Selecti
         f"Held-out example {index}, “{label}”, at {coordinates(axes, (first, second))}",
         tuple(pictures),
         (
-            ("ELBO", f"{signed(terms.elbo.item())} nats", TERMS["elbo"]),
-            ("Reconstruction", f"{signed(terms.reconstruction.item())} nats", TERMS["reconstruction"]),
-            ("KL", f"{signed(terms.rate.item())} nats", TERMS["kl"]),
+            ("ELBO", nats(terms.elbo.item()), TERMS["elbo"]),
+            ("Reconstruction", nats(terms.reconstruction.item()), TERMS["reconstruction"]),
+            ("KL", nats(terms.rate.item()), TERMS["kl"]),
         ),
         (first, second, scale[axes[0]].item(), 0.0 if flat else scale[axes[1]].item()),
     )

@@ -52,3 +52,8 @@ def objective_note(config: Config) -> str:
 def signed(value: float, digits: int = 2) -> str:
     """A number with a true minus sign."""
     return f"{value:.{digits}f}".replace("-", "−")
+
+
+def nats(value: float) -> str:
+    """A number of nats."""
+    return f"{signed(value)} nats"

@@ -4,6 +4,8 @@ The layout is the one that model hubs use: `config.json`, `model.safetensors`, `
 """
 
 import json
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +47,9 @@ def held_out_metrics(config: Config, model: HelmholtzMachine) -> dict[str, float
 def read_sample(folder: Path) -> Split:
     """The held-out sample of a published model. Raises DamagedRun."""
     try:
-        with np.load(folder / "sample.npz", allow_pickle=False) as file:
-            return Split(torch.from_numpy(file["x"]), torch.from_numpy(file["y"]))
-    except (OSError, KeyError, ValueError) as error:
+        with (folder / "sample.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return Split(torch.from_numpy(arrays["x"]), torch.from_numpy(arrays["y"]))
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise runs.DamagedRun(f"sample.npz cannot be read: {error}") from error
 
 

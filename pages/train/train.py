@@ -9,7 +9,7 @@ from ui.owner import owner
 from ui.pictures import sample_strip
 from ui.resources import launcher
 from ui.theme import TERMS
-from ui.words import clock, describe, objective_note, recipe_line, signed
+from ui.words import clock, describe, nats, objective_note, recipe_line
 from vae_core import runs
 from vae_core.datasets import DATASETS
 from vae_core.families import LIKELIHOODS
@@ -22,7 +22,6 @@ AXES = {"epoch": "by epoch", "seconds": "by seconds of training"}
 
 def open_run(run_id: str) -> None:
     st.query_params["run"] = run_id
-    st.session_state.pop("refused", None)
 
 
 def leave_run() -> None:
@@ -96,9 +95,9 @@ def numbers(run: Run) -> None:
     active = f"{last['active_units']:.0f} of {run.config().model.latent}"
     with st.container(horizontal=True, gap="small"):
         for label, value, key in (
-            ("Held-out ELBO", signed(last["held_out_elbo"]), "elbo"),
-            ("Reconstruction", signed(last["held_out_reconstruction"]), "reconstruction"),
-            ("KL", signed(last["held_out_kl"]), "kl"),
+            ("Held-out ELBO", nats(last["held_out_elbo"]), "elbo"),
+            ("Reconstruction", nats(last["held_out_reconstruction"]), "reconstruction"),
+            ("KL", nats(last["held_out_kl"]), "kl"),
             ("Active units", active, "active"),
         ):
             st.metric(label, value, help=TERMS[key], width="content")
