@@ -1,3 +1,4 @@
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -106,6 +107,21 @@ def test_continuous_bernoulli_draws_follow_the_density(logit: float, dtype: torc
     assert draws.min() >= 0
     assert draws.max() <= 1
     assert stats.kstest(draws, cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("logit", [-20.0, -2e-3, -9e-4, 0.0, 9e-4, 2e-3, 20.0])
+def test_continuous_bernoulli_draws_by_inversion(logit: float) -> None:
+    """Too fine near zero for a statistical test: the share below a draw is the uniform number behind it."""
+    logits = torch.full((1000,), logit, dtype=torch.float64, requires_grad=True)
+    draws = ContinuousBernoulli(logits).sample(1, generator=seeded(13))[0]
+    uniform = torch.rand(1000, generator=seeded(13), dtype=torch.float64)
+    reached = torch.expm1(logit * draws) / math.expm1(logit) if logit else draws
+    if logit < -1e-3:  # drawn by symmetry
+        reached = 1 - reached
+    torch.testing.assert_close(reached.detach(), uniform, rtol=0, atol=1e-7)
+    if abs(logit) < 0.01:
+        (slope,) = torch.autograd.grad(draws.sum(), logits)
+        torch.testing.assert_close(slope, uniform * (1 - uniform) / 2, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", DENSITIES)
