@@ -15,7 +15,7 @@ LAYERS = [
     {"estimators", "optimisers", "evaluation", "geometry"},
     {"rules", "defaults"},
     {"training"},
-    {"runs"},
+    {"runs", "snapshots"},
     {"worker", "publish"},
     {"launch", "command"},
 ]

@@ -162,7 +162,7 @@ def assert_bytes_close(found: Tensor, pixels: Tensor) -> None:
 
 def test_snapshot_of_one_latent_dimension() -> None:
     trainer = load_trainer(replace(SMALL, model=ModelConfig(widths=(8,), latent=1)))
-    seen = snapshot(trainer, datasets.load("digits", "validation"))
+    seen = snapshot(trainer.config, trainer.model, datasets.load("digits", "validation"))
     assert seen["axes"].tolist() == [0, 0]
     assert seen["lattice"].shape == (256, 64)
     rows = seen["lattice"].reshape(16, 16, 64)

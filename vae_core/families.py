@@ -123,6 +123,8 @@ class PriorEntry:
     build: Callable[[int], nn.Module]
 
 
+GREY_BOUND = "lower bound on the log density of the grey levels (a density may exceed 1, so it can be positive)"
+
 LIKELIHOODS = {
     "bernoulli": LikelihoodEntry(
         "Bernoulli, dynamically binarised",
@@ -136,14 +138,14 @@ LIKELIHOODS = {
         "A normalised density for grey levels in [0, 1].",
         partial(FromLogits, density=ContinuousBernoulli),
         grey,
-        "lower bound on the log density of the grey levels",
+        GREY_BOUND,
     ),
     "gaussian": LikelihoodEntry(
         "Gaussian, learned σ",
         "Grey levels with Gaussian noise; one standard deviation σ is learned for all pixels.",
         SharedScaleGaussianFamily,
         grey,
-        "lower bound on the log density of the grey levels",
+        GREY_BOUND,
     ),
 }
 

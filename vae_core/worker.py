@@ -15,15 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from vae_core import datasets
 from vae_core.config import Config, ModelConfig, ScheduleConfig
 from vae_core.datasets import Split
-from vae_core.evaluation import Evaluation, evaluate, rate_by_dimension
+from vae_core.evaluation import Evaluation, evaluate
 from vae_core.families import LIKELIHOODS
-from vae_core.geometry import extent_of, lattice, leading_axes, on_axes, to_bytes
 from vae_core.runs import Row, Run, Status, load_tensors
+from vae_core.snapshots import snapshot
 from vae_core.training import StepInfo, Trainer, choose_device, fit, generator_for
 
 REPORT_SECONDS = 0.25
@@ -37,10 +36,6 @@ SMALL = 20_000_000
 """Multiplications of a forward step below which a second thread costs more than it brings."""
 
 HELD_OUT = 2_000
-SCATTER = 1_000
-LATTICE_SIDE = 16
-PAIRS = 10
-
 
 Progress = Callable[[Status, Row], None]
 
@@ -70,31 +65,6 @@ class Clock:
 
     def restart(self, now: float, cost: float = 0.0, elapsed: float = 0.0) -> None:
         self.due = now + max(self.interval, OVERHEAD * cost, elapsed / self.slices)
-
-
-def snapshot(model_trainer: Trainer, held_out: Split) -> dict[str, Tensor]:
-    """The latent means of the fixed held-out examples on the two leading axes, the decoded lattice, and pairs."""
-    model = model_trainer.model
-    likelihood = LIKELIHOODS[model_trainer.config.model.likelihood]
-    generator = generator_for(model_trainer.device, 0, 3)
-    shown = held_out.head(SCATTER)
-    with torch.no_grad():
-        posterior = model.encode(likelihood.observe(shown.x, generator=generator))
-        axes = leading_axes(rate_by_dimension(posterior, model.prior()))
-        points = posterior.mean[:, list(axes)].cpu()
-        extent = extent_of(points)
-        base = model.prior().mean
-        tiles = model.decode(on_axes(lattice(LATTICE_SIDE, extent).to(base), axes, base)).mean
-        rebuilt = model.decode(posterior.mean[:PAIRS]).mean
-    return {
-        "means": posterior.mean.half(),
-        "labels": shown.y,
-        "axes": torch.tensor(axes),
-        "extent": torch.tensor(extent),
-        "lattice": to_bytes(tiles),
-        "originals": shown.x[:PAIRS],
-        "reconstructions": to_bytes(rebuilt),
-    }
 
 
 class Recorder:
@@ -166,7 +136,7 @@ class Recorder:
         result = self.evaluate(self.held_out if whole else self.held_out.head(HELD_OUT))
         if self.latest and not math.isfinite(result.elbo):
             raise diverged(f"The held-out ELBO became {result.elbo}", self.latest)
-        self.run.write_snapshot(self.trainer.step, snapshot(self.trainer, self.held_out))
+        self.run.write_snapshot(self.trainer.step, snapshot(self.trainer.config, self.trainer.model, self.held_out))
         end = time.monotonic()
         cost = end - begin if self.look_clock.due else 0.0  # the first look is dear and comes once
         self.look_clock.restart(end, cost, self.seconds())
@@ -272,7 +242,7 @@ def warm_up() -> None:
     trainer = Trainer(tiny, split.head(64), choose_device("auto"))
     for _ in fit(trainer):
         pass
-    snapshot(trainer, split.to(trainer.device))
+    snapshot(tiny, trainer.model, split.to(trainer.device))
     evaluate(trainer.model, LIKELIHOODS["bernoulli"].observe, trainer.train.x, generator=trainer.generator)
 
 

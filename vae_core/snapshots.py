@@ -1,0 +1,40 @@
+"""What a run looks like at one moment: small tensors that the app draws and a scrubber can replay."""
+
+import torch
+from torch import Tensor
+
+from vae_core.config import Config
+from vae_core.datasets import Split
+from vae_core.evaluation import rate_by_dimension
+from vae_core.families import LIKELIHOODS
+from vae_core.geometry import extent_of, lattice, leading_axes, on_axes, to_bytes
+from vae_core.model import HelmholtzMachine
+from vae_core.training import generator_for
+
+SCATTER = 1_000
+LATTICE_SIDE = 16
+PAIRS = 10
+
+
+def snapshot(config: Config, model: HelmholtzMachine, held_out: Split) -> dict[str, Tensor]:
+    """The latent means of the fixed held-out examples on the two leading axes, the decoded lattice, and pairs."""
+    likelihood = LIKELIHOODS[config.model.likelihood]
+    generator = generator_for(model.device, 0, 3)
+    shown = held_out.head(SCATTER)
+    with torch.no_grad():
+        posterior = model.encode(likelihood.observe(shown.x, generator=generator))
+        axes = leading_axes(rate_by_dimension(posterior, model.prior()))
+        points = posterior.mean[:, list(axes)].cpu()
+        extent = extent_of(points)
+        base = model.prior().mean
+        tiles = model.decode(on_axes(lattice(LATTICE_SIDE, extent).to(base), axes, base)).mean
+        rebuilt = model.decode(posterior.mean[:PAIRS]).mean
+    return {
+        "means": posterior.mean.half(),
+        "labels": shown.y,
+        "axes": torch.tensor(axes),
+        "extent": torch.tensor(extent),
+        "lattice": to_bytes(tiles),
+        "originals": shown.x[:PAIRS],
+        "reconstructions": to_bytes(rebuilt),
+    }
