@@ -8,17 +8,12 @@ from pathlib import Path
 
 from vae_core.runs import Run
 
-NICENESS = 10
 SPARE_DELAY = 4.0
 PROJECT = Path(__file__).parent.parent
 
-ENVIRONMENT = {
-    # glibc would return freed gradients to the system and fault in their pages at every step: 10 % slower
-    "MALLOC_MMAP_THRESHOLD_": "1000000000",
-    "MALLOC_TRIM_THRESHOLD_": "1000000000",
-    # threads that wait must soon sleep: with the default, two runs on two cores were 15 times slower than one
-    "GOMP_SPINCOUNT": "1000",
-}
+# Threads that wait must soon sleep: with the default, two runs on two cores are 15 times slower than one. A run that
+# has the machine to itself pays 10 to 20 % for it (benchmarks/README.md).
+ENVIRONMENT = {"GOMP_SPINCOUNT": "1000"}
 
 
 def in_worker_environment() -> None:
@@ -32,6 +27,7 @@ class LocalLauncher:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._closed = False
         self._spare: subprocess.Popen[bytes] | None = None
         self._workers: list[subprocess.Popen[bytes]] = []
 
@@ -42,13 +38,13 @@ class LocalLauncher:
             env={**ENVIRONMENT, **os.environ},
             stdin=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=lambda: os.nice(NICENESS),
         )
 
     def prepare(self) -> None:
         """Makes sure that a spare worker waits; reaps the dead."""
         with self._lock:
-            self._prepare()
+            if not self._closed:
+                self._prepare()
 
     def _prepare(self) -> subprocess.Popen[bytes]:
         self._workers = [worker for worker in self._workers if worker.poll() is None]
@@ -73,6 +69,7 @@ class LocalLauncher:
     def close(self) -> None:
         """Sends the spare home; workers that train go on."""
         with self._lock:
+            self._closed = True
             if self._spare is not None and self._spare.stdin is not None:
                 self._spare.stdin.close()
                 self._spare.wait()

@@ -241,6 +241,7 @@ class Run:
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
+    path.chmod(0o644)  # safetensors keeps it from all others, also on shared storage
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -32,7 +32,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def generator_for(device: torch.device, *words: int) -> torch.Generator:
-    """A generator whose stream depends on every word (a seed, an epoch, a purpose)."""
+    """A generator whose stream depends on every word (a seed, an epoch, a purpose) but leading zeros."""
     seed = 0
     for word in words:
         # the mixing step of splitmix64: neighbouring words give unrelated streams

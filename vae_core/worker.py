@@ -25,6 +25,7 @@ from vae_core.runs import Row, Run, Status, load_tensors
 from vae_core.snapshots import snapshot
 from vae_core.training import StepInfo, Trainer, choose_device, fit, generator_for
 
+NICENESS = 10
 REPORT_SECONDS = 0.25
 SNAPSHOT_SECONDS = 1.0
 CHECKPOINT_SECONDS = 10.0
@@ -47,7 +48,7 @@ class Diverged(ArithmeticError):
 def diverged(what: str, info: StepInfo) -> Diverged:
     return Diverged(
         f"{what} at step {info.step} (epoch {info.epoch:.2f}): the updates were too large. Try a smaller learning rate "
-        f"than {info.learning_rate:.3g} (a tenth of it), or a larger batch. The last good checkpoint is kept."
+        f"than {info.learning_rate:.3g} (a tenth of it), or a larger batch. The last good checkpoint, if there is one yet, is kept."
     )
 
 
@@ -247,6 +248,7 @@ def warm_up() -> None:
 
 
 def main() -> int:
+    os.nice(NICENESS)
     warm_up()
     folder = sys.stdin.readline().strip()
     if not folder:
