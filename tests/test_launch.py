@@ -17,6 +17,7 @@ from vae_core.config import Config, ModelConfig, ScheduleConfig
 from vae_core.launch import LocalLauncher
 from vae_core.runs import Run, load_model, load_tensors
 from vae_core.training import fit, load_trainer
+from vae_core.worker import NICENESS
 
 SMALL = Config(model=ModelConfig(widths=(32,)), schedule=ScheduleConfig(epochs=3), device="cpu")
 PATIENCE = 60
@@ -159,7 +160,7 @@ def environment_of(pid: int) -> dict[str, str]:
 def test_the_spare_is_replaced_waits_apart_and_goes_home(
     launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "77")
     launcher.prepare()
     dead = launcher._spare
     assert dead is not None
@@ -172,10 +173,11 @@ def test_the_spare_is_replaced_waits_apart_and_goes_home(
     launcher.prepare()
     assert launcher._spare is spare
     assert os.getsid(spare.pid) == spare.pid != os.getsid(0)
-    assert os.getpriority(os.PRIO_PROCESS, spare.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + launch.NICENESS)
+    nicer = min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
+    wait_until(lambda: os.getpriority(os.PRIO_PROCESS, spare.pid) == nicer, PATIENCE)
     assert spare.poll() is None
     settings = environment_of(spare.pid)
-    assert settings["MALLOC_TRIM_THRESHOLD_"] == launch.ENVIRONMENT["MALLOC_TRIM_THRESHOLD_"]
-    assert settings["OMP_WAIT_POLICY"] == "ACTIVE"  # what the user sets wins
+    assert set(launch.ENVIRONMENT) <= set(settings)
+    assert settings["GOMP_SPINCOUNT"] == "77"  # what the user sets wins
     launcher.close()
     assert spare.returncode == 0

@@ -232,7 +232,7 @@ def test_divergence_is_told_with_step_and_advice(tmp_path: Path) -> None:
     assert status.state == run.status().state == "failed"
     assert status.reason == (
         "The objective became nan at step 7 (epoch 0.70): the updates were too large. Try a smaller learning rate than "
-        "1 (a tenth of it), or a larger batch. The last good checkpoint is kept."
+        "1 (a tenth of it), or a larger batch. The last good checkpoint, if there is one yet, is kept."
     )
     assert not run.locked()
     assert strict_rows(run)[-1]["step"] < 7

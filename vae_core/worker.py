@@ -48,7 +48,8 @@ class Diverged(ArithmeticError):
 def diverged(what: str, info: StepInfo) -> Diverged:
     return Diverged(
         f"{what} at step {info.step} (epoch {info.epoch:.2f}): the updates were too large. Try a smaller learning rate "
-        f"than {info.learning_rate:.3g} (a tenth of it), or a larger batch. The last good checkpoint, if there is one yet, is kept."
+        f"than {info.learning_rate:.3g} (a tenth of it), or a larger batch. "
+        "The last good checkpoint, if there is one yet, is kept."
     )
 
 

@@ -5,6 +5,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.app.conftest import App
 from ui.inspection import at_data_point
-from ui.resources import explored, locate
+from ui.resources import Explored, explored, locate
 from vae_core.geometry import on_axes
 
 pytestmark = pytest.mark.browser
@@ -68,6 +69,16 @@ def open_plane(page: Page, app: App, model: str) -> dict[str, float]:
     box = page.locator("canvas.marks").bounding_box()
     assert box is not None
     return dict(box)
+
+
+def extent_of_plane(page: Page) -> float:
+    return page.locator(".plane").evaluate("plane => plane.getRootNode().__plane.plane.extent")
+
+
+def folder_of(model: str) -> Path:
+    folder = locate(model)
+    assert folder is not None
+    return folder
 
 
 def coordinates(page: Page) -> list[float]:
@@ -151,22 +162,30 @@ def test_impossible_settings_are_refused_before_a_run_starts(page: Page, app: Ap
     expect(page.get_by_role("button", name="Train")).to_be_enabled()
 
 
+def loneliest(thing: Explored, extent: float, corner: tuple[int, int]) -> tuple[float, float]:
+    """The place in a quadrant that is farthest from every data point, as fractions of the stage from its top left."""
+    steps = torch.linspace(0.55, 0.95, 20)
+    places = torch.cartesian_prod(steps, steps) * torch.tensor(corner) * extent
+    distance = torch.cdist(places, thing.means[:, list(thing.axes)]).min(1).values
+    x, y = (places[distance.argmax()] / extent).tolist()
+    return (x + 1) / 2, (1 - y) / 2
+
+
 @pytest.mark.parametrize("model", ["mnist-2d", "fashion-20d"])
-@pytest.mark.parametrize("place", [(0.93, 0.08), (0.05, 0.96)], ids=["top right", "bottom left"])
+@pytest.mark.parametrize("corner", [(1, 1), (-1, -1)], ids=["top right", "bottom left"])
 def test_a_click_anywhere_shows_what_the_model_decodes_there(
-    page: Page, app: App, model: str, place: tuple[float, float]
+    page: Page, app: App, model: str, corner: tuple[int, int]
 ) -> None:
     box = open_plane(page, app, model)
+    thing = explored(folder_of(model))
+    x, y = loneliest(thing, extent_of_plane(page), corner)
     picture = page.locator(".pictures canvas")
     before = grey_levels(picture)
-    page.mouse.click(box["x"] + place[0] * box["width"], box["y"] + place[1] * box["height"])
+    page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
     page.mouse.move(1, 1)
     eventually(lambda: not np.array_equal(grey_levels(picture), before))
-    folder = locate(model)
-    assert folder is not None
-    thing = explored(folder)
     z = coordinates(page)
-    assert np.sign(z).tolist() == [np.sign(place[0] - 0.5), np.sign(0.5 - place[1])]  # z2 grows upwards
+    assert np.sign(z).tolist() == list(corner)  # z2 grows upwards
     latent = on_axes(torch.tensor([z]), thing.axes, thing.model.prior().mean)
     expected = (thing.model.decode(latent).mean[0] * 255).round().numpy()
     # coordinates on screen are rounded to 0.005
@@ -175,10 +194,7 @@ def test_a_click_anywhere_shows_what_the_model_decodes_there(
 
 def test_a_click_on_a_data_point_shows_its_terms(page: Page, app: App) -> None:
     box = open_plane(page, app, "digits-2d")
-    folder = locate("digits-2d")
-    assert folder is not None
-    thing = explored(folder)
-    extent = page.locator(".plane").evaluate("plane => plane.getRootNode().__plane.plane.extent")
+    thing, extent = explored(folder_of("digits-2d")), extent_of_plane(page)
     lonely = int(torch.cdist(thing.means, thing.means).fill_diagonal_(9).min(1).values.argmax())
     z1, z2 = thing.means[lonely].tolist()
     page.mouse.click(box["x"] + (z1 / extent + 1) / 2 * box["width"], box["y"] + (1 - z2 / extent) / 2 * box["height"])

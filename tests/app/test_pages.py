@@ -96,7 +96,7 @@ def test_explore_opens_every_pretrained_model(app_test: AppTest) -> None:
     for name in app_test.selectbox[0].options:
         app_test.selectbox[0].select(name).run()
         assert not app_test.exception
-        assert app_test.query_params["model"] == [name]
+        assert app_test.query_params["model"] == name
         assert len(app_test.get("bidi_component")) == 1
 
 
