@@ -5,6 +5,7 @@ Only training is timed; looking at the held-out data is not. Each looks every LO
 """
 
 import argparse
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -80,4 +81,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     in_worker_environment()
+    gc.freeze()  # as the worker does
     main()

@@ -334,12 +334,11 @@ def test_clock() -> None:
 
 def test_small_models_are_not_shared_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is one thread for ever: `make weights` trains small and large models in one process."""
-    monkeypatch.setattr(worker, "THREADS", 7)
     set_to: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", set_to.append)
-    train(run)
-    assert set_to == [useful_threads(load_trainer(SMALL))] == [1]
-    assert useful_threads(load_trainer(replace(SMALL, model=ModelConfig(widths=(1024, 512))))) == 7
+    train(run, threads=7)
+    assert set_to == [useful_threads(load_trainer(SMALL), 7)] == [1]
+    assert useful_threads(load_trainer(replace(SMALL, model=ModelConfig(widths=(1024, 512)))), 7) == 7
 
 
 def test_the_worker_never_loads_the_app() -> None:

@@ -4,6 +4,7 @@
 how a spare worker turns a click into a first point at once.
 """
 
+import gc
 import json
 import math
 import os
@@ -189,8 +190,10 @@ def silent(status: Status, row: Row) -> None:
     """The progress display of a process that nobody watches."""
 
 
-def train(run: Run, progress: Progress = silent) -> Status:
+def train(run: Run, progress: Progress = silent, threads: int = THREADS) -> Status:
     """Trains a run to its end, or until stopped, from its newest checkpoint on; `progress` is called at every report.
+
+    On the CPU a large model takes `threads` threads.
 
     Raises BlockingIOError if another process trains it.
     """
@@ -198,7 +201,7 @@ def train(run: Run, progress: Progress = silent) -> Status:
         status = Status("preparing")
         run.write_status(status)
         try:
-            return _train(run, progress)
+            return _train(run, progress, threads)
         except (Diverged, ValueError, RuntimeError, OSError) as error:
             traceback.print_exc()
             recorded = run.recorded_status()
@@ -209,17 +212,19 @@ def train(run: Run, progress: Progress = silent) -> Status:
             run.clear_request()  # one that came too late must not stop the run when it is resumed
 
 
-def _train(run: Run, progress: Progress) -> Status:
+def _train(run: Run, progress: Progress, threads: int) -> Status:
     config = run.config()
     device = choose_device(config.device)
     trainer = Trainer(config, datasets.load(config.dataset, "train"), device)
     held_out = datasets.load(config.dataset, "validation").to(device)
     if device.type == "cpu":
-        torch.set_num_threads(useful_threads(trainer))
+        torch.set_num_threads(useful_threads(trainer, threads))
     seconds = resume(run, trainer)
     status = Status("running", step=trainer.step, total_steps=trainer.total_steps, seconds=seconds)
     recorder = Recorder(run, trainer, held_out, status, progress)
     run.write_status(status)
+    gc.collect()
+    gc.freeze()  # collections that walk all of torch's objects again and again cost over 10 % of a step
     for info in fit(trainer):
         recorder.record(info)
         if run.stop_requested():
@@ -229,10 +234,10 @@ def _train(run: Run, progress: Progress) -> Status:
     return recorder.status
 
 
-def useful_threads(trainer: Trainer) -> int:
-    """One for a small model, whose steps are too short to be shared out; else as many as there are."""
+def useful_threads(trainer: Trainer, available: int) -> int:
+    """One for a small model, whose steps are too short to be shared out; else as many as are available."""
     products = trainer.config.schedule.batch_size * sum(p.numel() for p in trainer.model.parameters())
-    return 1 if products < SMALL else THREADS
+    return 1 if products < SMALL else available
 
 
 def warm_up() -> None:
@@ -258,7 +263,8 @@ def main() -> int:
     log = os.open(run.folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    return 1 if train(run).state == "failed" else 0
+    # one core is left to the app: a page that draws would stall every step that waits for its second half
+    return 1 if train(run, threads=max(1, THREADS - 1)).state == "failed" else 0
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from vae_core.families import LIKELIHOODS
 from vae_core.rules import problems
 from vae_core.runs import DamagedRun, Run, Status
 
-REFRESH = 0.5
+REFRESH, SELDOM = 1.0, 2.0
 AXES = {"epoch": "by epoch", "seconds": "by seconds of training"}
 
 
@@ -117,7 +117,7 @@ def watch(run: Run) -> None:
         if started_active and not status.active:
             st.rerun()
 
-    @st.fragment(run_every=REFRESH if started_active else None)
+    @st.fragment(run_every=SELDOM if started_active else None)
     def newest() -> None:
         numbers(run)
 
