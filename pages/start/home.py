@@ -9,7 +9,7 @@ from ui.theme import TERMS
 from ui.words import signed
 from vae_core.datasets import DATASETS
 
-CARD_WIDTH = 216
+CARD_WIDTH = 196
 HERO = "mnist-2d"
 HERO_CAPTION = "What a model of handwritten digits makes of each spot of its two-dimensional latent space."
 
@@ -47,6 +47,6 @@ with right:
     st.image(str(PRETRAINED / HERO / "manifold.png"), width="stretch", caption=HERO_CAPTION)
 
 st.subheader("Trained and ready")
-with st.container(horizontal=True, gap="medium"):
+with st.container(horizontal=True, gap="small"):
     for model_name in pretrained_names():
         card(model_name)

@@ -1,7 +1,7 @@
 // The latent plane: draws a payload (see ui/payload.py) on two canvases and reports picks. Images are ink of opacity
 // grey/255 over the page's background, so that both themes show them naturally.
 
-const POINT = 2.6, REACH = 7, MARGIN = { left: 34, bottom: 24 };
+const REACH = 7, MARGIN = { left: 34, bottom: 24 };
 
 function parse(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
@@ -163,14 +163,14 @@ class Plane {
   }
 
   drawPoints(context) {
-    const { labels } = this.plane;
+    const { labels } = this.plane, radius = Math.max(1.7, this.stage.clientWidth / 240);
     for (let label = 0; label < this.plane.classes.length; label++) {
       context.beginPath();
       for (let i = 0; i < labels.length; i++) {
         if (labels[i] !== label) continue;
         const [x, y] = this.toPixels(this.point(i));
-        context.moveTo(x + POINT, y);
-        context.arc(x, y, POINT, 0, 2 * Math.PI);
+        context.moveTo(x + radius, y);
+        context.arc(x, y, radius, 0, 2 * Math.PI);
       }
       context.fillStyle = this.data.palette[label % this.data.palette.length];
       context.strokeStyle = this.paper;
