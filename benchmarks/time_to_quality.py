@@ -5,7 +5,6 @@ Only training is timed; looking at the held-out data is not. Each looks every LO
 """
 
 import argparse
-import gc
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from vae_core.families import StandardNormalPrior, binarise
 from vae_core.launch import in_worker_environment
 from vae_core.model import Conditional, HelmholtzMachine
 from vae_core.training import fit, generator_for, load_trainer
+from vae_core.worker import few_collections
 
 TARGET, LOOK, BATCH = -150.0, 100, 128
 
@@ -81,5 +81,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     in_worker_environment()
-    gc.freeze()  # as the worker does
-    main()
+    with few_collections():  # as in a worker
+        main()

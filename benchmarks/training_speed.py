@@ -4,7 +4,6 @@
 The three take turns in blocks, so that a busy machine slows all alike; medians over the blocks are compared.
 """
 
-import gc
 import json
 import statistics
 import time
@@ -16,6 +15,7 @@ import torch
 from benchmarks.tutorial import TutorialVAE, loader, steps
 from vae_core.config import Config, ModelConfig, ScheduleConfig
 from vae_core.training import load_trainer
+from vae_core.worker import few_collections
 
 BATCH, BLOCKS = 128, 15
 SHAPES = ((784, 400), (400, 40), (20, 400), (400, 784))
@@ -75,5 +75,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    gc.freeze()  # as the worker does
-    main()
+    with few_collections():  # as in a worker
+        main()

@@ -5,19 +5,23 @@ One long MNIST run; the page is opened and closed in turn, and the steps done in
 
 import json
 import os
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-PORT, INTERVAL, ROUNDS, SETTLE = 8765, 15.0, 4, 4.0
-URL = f"http://127.0.0.1:{PORT}"
+from scripts.serving import BROWSER_ARGUMENTS, chromium, serve
+from vae_core import runs
+from vae_core.defaults import recipe
+from vae_core.launch import LocalLauncher
+from vae_core.runs import Run
+
+INTERVAL, ROUNDS, SETTLE, START_UP = 15.0, 4, 4.0, 20.0
 
 
 def steps_per_second(status_file: Path) -> float:
@@ -28,43 +32,44 @@ def steps_per_second(status_file: Path) -> float:
     return (last["step"] - first["step"]) / (last["seconds"] - first["seconds"])
 
 
-def main() -> None:
-    from vae_core import runs
-    from vae_core.defaults import recipe
-    from vae_core.launch import LocalLauncher
+@contextmanager
+def long_run(scratch: Path) -> Iterator[Run]:
+    """A run of the MNIST defaults that goes on until it is no longer needed."""
+    os.environ[runs.RUNS_VARIABLE] = str(scratch)
+    config, launcher = recipe("mnist"), LocalLauncher()
+    run = runs.create(replace(config, schedule=replace(config.schedule, epochs=1000)))
+    launcher.start(run)
+    try:
+        time.sleep(START_UP)
+        yield run
+    finally:
+        run.request_stop()
+        while run.status().active:
+            time.sleep(0.2)
+        launcher.close()
 
-    chromium = shutil.which("chromium")
-    if chromium is None:
+
+def main() -> None:
+    path = chromium()
+    if path is None:
         raise SystemExit("no Chromium on this machine: install the system's package chromium")
-    with tempfile.TemporaryDirectory() as scratch:
-        os.environ["ELBO_ROOM_RUNS"] = scratch
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(PORT)]
-        server = subprocess.Popen(command, cwd=Path(__file__).parent.parent, stdout=subprocess.DEVNULL)
-        launcher = LocalLauncher()
-        config = recipe("mnist")
-        run = runs.create(replace(config, schedule=replace(config.schedule, epochs=1000)))
-        launcher.start(run)
-        speeds: dict[str, list[float]] = {"alone": [], "watched": []}
-        try:
-            time.sleep(20)
-            with sync_playwright() as playwright:
-                for _ in range(ROUNDS):
-                    speeds["alone"].append(steps_per_second(run.folder / "status.json"))
-                    browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-                    page = browser.new_page()
-                    page.goto(f"{URL}/train?run={run.id}")
-                    page.locator(".plane[data-url]").wait_for()
-                    time.sleep(SETTLE)
-                    speeds["watched"].append(steps_per_second(run.folder / "status.json"))
-                    browser.close()
-                    time.sleep(SETTLE)
-        finally:
-            run.request_stop()
-            while run.status().active:
-                time.sleep(0.2)
-            launcher.close()
-            server.terminate()
-            server.wait()
+    speeds: dict[str, list[float]] = {"alone": [], "watched": []}
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        serve(Path(scratch)) as url,
+        sync_playwright() as playwright,
+        long_run(Path(scratch)) as run,
+    ):
+        for _ in range(ROUNDS):
+            speeds["alone"].append(steps_per_second(run.folder / "status.json"))
+            browser = playwright.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
+            page = browser.new_page()
+            page.goto(f"{url}/train?run={run.id}")
+            page.locator(".plane[data-url]").wait_for()
+            time.sleep(SETTLE)
+            speeds["watched"].append(steps_per_second(run.folder / "status.json"))
+            browser.close()
+            time.sleep(SETTLE)
     typical = {name: statistics.median(values) for name, values in speeds.items()}
     result = {name: round(value, 1) for name, value in typical.items()}
     print(

@@ -4,36 +4,16 @@ Starts the app, trains digits, and takes pictures with a real browser into docs/
 """
 
 import argparse
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-PROJECT = Path(__file__).parent.parent
+from scripts.serving import BROWSER_ARGUMENTS, PROJECT, chromium, serve
+
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 TALL = 1500
-
-
-def serve(runs: str) -> tuple[subprocess.Popen[bytes], str]:
-    """The app on a free port, when it answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    server = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "ELBO_ROOM_RUNS": runs})
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1).close()
-            return server, f"http://127.0.0.1:{port}"
-        except OSError:
-            time.sleep(0.2)
 
 
 def settle(page: Page) -> None:
@@ -90,22 +70,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=PROJECT / "docs" / "screenshots")
     folder = parser.parse_args().folder
-    chromium = shutil.which("chromium")
-    if chromium is None:
+    path = chromium()
+    if path is None:
         raise SystemExit("no Chromium on this machine: install the system's package chromium")
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as runs, sync_playwright() as playwright:
-        server, url = serve(runs)
-        try:
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            run_page = None
-            for size in SIZES:
-                for scheme in ("light", "dark"):
-                    run_page = tour(browser, url, folder, size, scheme, run_page)
-            browser.close()
-        finally:
-            server.terminate()
-            server.wait()
+    with tempfile.TemporaryDirectory() as runs, serve(Path(runs)) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
+        run_page = None
+        for size in SIZES:
+            for scheme in ("light", "dark"):
+                run_page = tour(browser, url, folder, size, scheme, run_page)
+        browser.close()
 
 
 if __name__ == "__main__":

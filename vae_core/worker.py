@@ -11,7 +11,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -223,15 +224,25 @@ def _train(run: Run, progress: Progress, threads: int) -> Status:
     status = Status("running", step=trainer.step, total_steps=trainer.total_steps, seconds=seconds)
     recorder = Recorder(run, trainer, held_out, status, progress)
     run.write_status(status)
-    gc.collect()
-    gc.freeze()  # collections that walk all of torch's objects again and again cost over 10 % of a step
-    for info in fit(trainer):
-        recorder.record(info)
-        if run.stop_requested():
-            recorder.finish("stopped")
-            return recorder.status
-    recorder.finish("finished")
+    with few_collections():
+        for info in fit(trainer):
+            recorder.record(info)
+            if run.stop_requested():
+                recorder.finish("stopped")
+                return recorder.status
+        recorder.finish("finished")
     return recorder.status
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Keeps the garbage collector from walking all of torch's objects again and again: over 10 % of a step."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def useful_threads(trainer: Trainer, available: int) -> int:

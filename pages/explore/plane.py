@@ -34,8 +34,10 @@ def choose_model() -> str:
     if asked not in options:
         st.warning(f"There is no model “{asked}” here; this is {PREFERRED}.")
         asked = PREFERRED
-    names = list(options)
-    chosen = st.selectbox("Model", names, index=names.index(asked), format_func=options.__getitem__)
+    # keyed, and set from the address only on arrival: an index that followed the address would make it a new widget
+    if st.session_state.get("chosen_model") not in options:
+        st.session_state["chosen_model"] = asked
+    chosen = st.selectbox("Model", list(options), format_func=options.__getitem__, key="chosen_model")
     st.query_params["model"] = chosen
     return chosen
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from ui.controls import dataset_choice, download_note, training_form
 from ui.latent_plane import latent_plane
-from ui.live_curves import live_curves
+from ui.live_curves import live_curves, prepare_curves
 from ui.owner import owner
 from ui.pictures import sample_strip
 from ui.resources import launcher
@@ -16,7 +16,7 @@ from vae_core.families import LIKELIHOODS
 from vae_core.rules import problems
 from vae_core.runs import DamagedRun, Run, Status
 
-REFRESH, SELDOM = 1.0, 2.0
+OFTEN, REFRESH, SELDOM = 0.5, 1.0, 2.0
 AXES = {"epoch": "by epoch", "seconds": "by seconds of training"}
 
 
@@ -46,6 +46,7 @@ def set_up() -> None:
         open_run(run.id)
         st.rerun()
     own_runs()
+    prepare_curves("prepare")
 
 
 def own_runs() -> None:
@@ -110,7 +111,7 @@ def watch(run: Run) -> None:
     st.title(f"{DATASETS[config.dataset].label}, {config.model.latent} latent dimensions")
     st.caption(recipe_line(config))
 
-    @st.fragment(run_every=REFRESH if started_active else None)
+    @st.fragment(run_every=OFTEN if started_active else None)
     def top() -> None:
         status = run.status()
         header(run, status)

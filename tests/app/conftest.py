@@ -1,12 +1,6 @@
 """A real server and a real browser, shared by the tests of the app."""
 
 import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from scripts.serving import BROWSER_ARGUMENTS, chromium, serve
 from vae_core.runs import Run
-
-PROJECT = Path(__file__).parents[2]
-QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 @dataclass(frozen=True)
@@ -32,53 +24,26 @@ class App:
         return Run(self.runs / page.url.split("run=")[1].split("&")[0])
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
-        assert server.poll() is None, "the server ended while starting"
-        try:
-            urllib.request.urlopen(f"{url}/_stcore/health", timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError("the server did not become healthy in 30 s")
-
-
 @pytest.fixture(scope="session")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """`streamlit run app.py` as `make run` starts it, on a free port."""
-    port, runs = _free_port(), tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    server = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "ELBO_ROOM_RUNS": str(runs)})
-    try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}", server)
-        yield App(f"http://127.0.0.1:{port}", runs)
-    finally:
+    runs = tmp_path_factory.mktemp("runs")
+    with serve(runs) as url:
+        yield App(url, runs)
         for run in runs.glob("2*"):
             Run(run).request_stop()
-        server.terminate()
-        server.wait(20)
-
-
-def _chromium() -> str | None:
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    path = _chromium()
+    path = chromium()
     if path is None:
         message = "no Chromium on this machine: install the system's package chromium"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=QUIET)
-        yield chromium
-        chromium.close()
+        launched = playwright.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
+        yield launched
+        launched.close()
 
 
 HARMLESS = ("inline script", "404 (Not Found)")

@@ -16,6 +16,14 @@ _component = component(
 )
 
 
+PLOTLY = "/api/plotly.js"
+
+
+def prepare_curves(key: str) -> None:
+    """Loads plotly.js ahead, unseen: it takes the browser a second that a first point should not wait for."""
+    _component(key=key, data={"url": None, "plotly": PLOTLY})
+
+
 def live_curves(key: str, url: str, axis: str, active: bool) -> None:
     """Draws the reports that `url` serves over `axis` ("epoch" or "seconds"), asking again while `active`."""
-    _component(key=key, data={"url": url, "axis": axis, "active": active, "plotly": "/api/plotly.js"})
+    _component(key=key, data={"url": url, "axis": axis, "active": active, "plotly": PLOTLY})

@@ -33,8 +33,12 @@ class Curves {
 
   async update(data) {
     this.data = data;
+    this.root.hidden = !data.url;
+    const loading = loadPlotly(data.plotly);
+    if (!data.url) return;
     if (this.url !== data.url) this.reset(data.url);
-    this.plotly = await loadPlotly(data.plotly);
+    this.plotly = await loading;
+    if (this.gone) return;
     const style = getComputedStyle(this.root);
     this.look = { ink: style.getPropertyValue("--st-text-color"), line: style.getPropertyValue("--st-border-color"),
       train: style.getPropertyValue("--st-primary-color"), held: "#e76300", font: style.fontFamily };
