@@ -69,6 +69,8 @@ def header(run: Run, status: Status) -> None:
     done = status.step / max(status.total_steps, 1)
     if status.state in ("queued", "preparing"):
         st.progress(0.0, "Preparing: reading the data …")
+    elif status.active and run.stop_requested():
+        st.progress(done, "Stopping: keeping the partial model …")
     elif status.active:
         left = (status.total_steps - status.step) * status.seconds / max(status.step, 1)
         st.progress(done, f"{done:.0%} · {status.rate:,.0f} images/s · {clock(left)} left")
@@ -78,7 +80,7 @@ def header(run: Run, status: Status) -> None:
         st.progress(done, f"{status.state.capitalize()} at {done:.0%} after {clock(status.seconds)}")
     mine = run.owner == owner()
     with st.container(horizontal=True):
-        if status.active and mine:
+        if status.active and mine and not run.stop_requested():
             st.button("Stop", icon=":material/stop:", on_click=run.request_stop, help="Keeps the partial model.")
         explorable = not status.active and run.checkpoints()
         if explorable and st.button("Explore it", type="primary", icon=":material/explore:"):
