@@ -24,10 +24,9 @@ TERMS = {
 STYLE = """
 <style>
   .block-container { padding-top: 4.5rem; max-width: 1240px; }
-  [data-testid="stImage"] img { image-rendering: auto; border-radius: 6px; %(ink)s }
+  [data-testid="stImage"] img { border-radius: 6px; %(ink)s }
   h1 { letter-spacing: -0.01em; }
   .lead { font-size: 1.2rem; line-height: 1.5; max-width: 44rem; margin: 0 0 .4rem; }
-  .muted { opacity: .75; }
   @media (max-width: 640px) { .block-container { padding-left: 1rem; padding-right: 1rem; } }
 </style>
 """

@@ -17,7 +17,7 @@ from vae_core.config import Config
 from vae_core.datasets import DATASETS, Split
 from vae_core.evaluation import evaluate, posterior_means
 from vae_core.families import LIKELIHOODS
-from vae_core.geometry import extent_of, lattice, leading_axes, mosaic, on_axes
+from vae_core.geometry import extent_of, lattice, leading_axes, mosaic, on_axes, to_bytes
 from vae_core.model import HelmholtzMachine
 from vae_core.training import choose_device, generator_for
 
@@ -62,8 +62,8 @@ def manifold_picture(config: Config, model: HelmholtzMachine, sample: Split) -> 
     extent = extent_of(means[:, list(axes)])
     with torch.no_grad():
         points = on_axes(lattice(PICTURE_SIDE, extent), axes, model.prior().mean)
-        pixels = model.decode(points).mean.clamp(0, 1).reshape(-1, *DATASETS[config.dataset].shape)
-    array = (mosaic(pixels, PICTURE_SIDE) * 255).round().to(torch.uint8).numpy()
+        pixels = model.decode(points).mean.reshape(-1, *DATASETS[config.dataset].shape)
+    array = to_bytes(mosaic(pixels, PICTURE_SIDE)).numpy()
     return Image.fromarray(array.squeeze(-1))
 
 
