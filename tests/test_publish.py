@@ -13,7 +13,7 @@ from vae_core import publish, runs
 from vae_core.config import Config, ModelConfig, ScheduleConfig
 from vae_core.datasets import DATASETS, load
 from vae_core.evaluation import posterior_means
-from vae_core.families import LIKELIHOODS
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.publish import held_out_metrics, manifold_picture, read_sample
 from vae_core.runs import DamagedRun, Run, load_model
 from vae_core.training import generator_for

@@ -13,7 +13,7 @@ from vae_core import datasets, worker
 from vae_core.config import Config, ModelConfig, ScheduleConfig
 from vae_core.datasets import DATA_VARIABLE
 from vae_core.evaluation import evaluate
-from vae_core.families import LIKELIHOODS
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.runs import Row, Run, Status, load_model, load_tensors
 from vae_core.training import StepInfo, Trainer, fit, generator_for, load_trainer
 from vae_core.worker import Clock, snapshot, train, useful_threads

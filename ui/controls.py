@@ -7,7 +7,7 @@ import streamlit as st
 from vae_core.config import Config, ModelConfig, ObjectiveConfig, ScheduleConfig
 from vae_core.datasets import DATASETS, data_root, missing_files
 from vae_core.defaults import recipe
-from vae_core.families import LIKELIHOODS
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.networks import ACTIVATIONS
 from vae_core.optimisers import SCHEDULES
 

@@ -17,7 +17,7 @@ from vae_core.config import Config
 from vae_core.datasets import Split
 from vae_core.distributions import Normal
 from vae_core.evaluation import rate_by_dimension
-from vae_core.families import LIKELIHOODS
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.geometry import leading_axes
 from vae_core.launch import LocalLauncher
 from vae_core.model import HelmholtzMachine

@@ -2,7 +2,7 @@
 
 from vae_core.config import Config
 from vae_core.datasets import DATASETS
-from vae_core.families import LIKELIHOODS
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.runs import Status
 
 

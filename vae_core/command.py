@@ -12,7 +12,7 @@ from vae_core import runs
 from vae_core.config import Config
 from vae_core.datasets import DATASETS
 from vae_core.defaults import recipe
-from vae_core.families import LIKELIHOODS
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.networks import ACTIVATIONS
 from vae_core.optimisers import OPTIMISERS, SCHEDULES
 from vae_core.runs import Row, Run, Status

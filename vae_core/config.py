@@ -2,12 +2,18 @@
 
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What is trained. `widths` are layer sizes for "mlp" and channels for "conv", from the data inwards."""
+    """What is trained. `widths` are layer sizes for "mlp" and channels for "conv", from the data inwards.
+
+    `latent` is the size of the one stochastic layer, or of the top one: `below` holds the sizes of those between it and
+    the data, from the data inwards, with networks of `inner_widths` from layer to layer. `sigma` serves the likelihood
+    of fixed scale, `components` the mixture priors, `prior_mean` and `prior_covariance` (row by row; empty is 0 and I)
+    the prior that is given.
+    """
 
     network: str = "mlp"
     widths: tuple[int, ...] = (512, 256, 128)
@@ -16,17 +22,26 @@ class ModelConfig:
     likelihood: str = "bernoulli"
     posterior: str = "diagonal_gaussian"
     prior: str = "standard_normal"
+    below: tuple[int, ...] = ()
+    inner_widths: tuple[int, ...] = ()
+    sigma: float = 0.1
+    components: int = 10
+    prior_mean: tuple[float, ...] = ()
+    prior_covariance: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """What is maximised, and how gradients flow. β rises linearly from 0 over `warmup_epochs`."""
+    """What is maximised, and how gradients flow. β rises linearly from 0 over `warmup_epochs`; `alpha` is the order of
+    the Rényi bound; `free_nats` of the KL cost nothing with free bits."""
 
     bound: str = "elbo"
     estimator: str = "pathwise_analytic"
     draws: int = 1
     beta: float = 1.0
     warmup_epochs: int = 0
+    alpha: float = 0.5
+    free_nats: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -74,10 +89,10 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         if unknown or missing:
             raise ValueError(f"{where} has unknown keys {unknown} and lacks {missing}")
         return kind(**{name: _read(hints[name], value[name], f"{where}.{name}") for name in hints})
-    if kind == tuple[int, ...]:
+    if get_origin(kind) is tuple:
         if not isinstance(value, list):
-            raise ValueError(f"{where} must be a list of whole numbers; got {value!r}")
-        return tuple(_read(int, item, where) for item in value)
+            raise ValueError(f"{where} must be a list of numbers; got {value!r}")
+        return tuple(_read(get_args(kind)[0], item, where) for item in value)
     accepted = (int, float) if kind is float else (kind,)
     if not isinstance(value, accepted) or isinstance(value, bool):
         raise ValueError(f"{where} must be of type {kind.__name__}; got {value!r}")

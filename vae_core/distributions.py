@@ -3,15 +3,15 @@
 `torch.distributions` takes no generator, and browser sessions are threads of one process, so the
 densities are written out here and tested against `torch.distributions`.
 
-A density has `sample(n, *, generator)` -> [n, ..., D], `log_prob(x)` -> [...], `mean` [..., D] and
-`detach()`, the same density with no gradient to its parameters. A reparameterised one
-(`reparameterised = True`) lets gradients through its draws (Kingma & Welling 2014, section 2.4).
+A density has `sample(n, *, generator)` -> [n, ..., D], `log_prob(x)` -> [...], `mean` [..., D] and `support`, the
+values it speaks of. A reparameterised one (`reparameterised = True`) lets gradients through its draws (Kingma &
+Welling 2014, section 2.4); one that pushes standard normal noise [n, ..., D] through a map offers that as `push`.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import ClassVar, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,38 @@ from jaxtyping import Float
 from torch import Tensor
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-Same = TypeVar("Same")  # not typing.Self, which run-time checkers refuse outside classes they decorate
+
+
+@dataclass(frozen=True)
+class Support:
+    """The values a density speaks of, and what to do with others."""
+
+    rule: str
+    instead: str
+    holds: Callable[[Tensor], Tensor]
+
+    def require(self, x: Tensor, density: str) -> None:
+        """Raises ValueError naming the rule and the first value outside it."""
+        outside = ~self.holds(x)
+        if outside.any():
+            value = x[outside][0].item()
+            raise ValueError(f"x must be {self.rule} for {density}; got {value:g}: {self.instead}")
+
+
+REAL = Support("finite numbers", "clean the data first", torch.isfinite)
+BINARY = Support(
+    "0 or 1",
+    "binarise grey values first, or use the likelihood 'continuous_bernoulli'",
+    lambda x: (x == 0) | (x == 1),
+)
+UNIT = Support(
+    "in [0, 1]", "divide grey levels by 255, or use a Gaussian likelihood", lambda x: (x >= 0) & (x <= 1)
+)
+LEVELS = Support(
+    "whole multiples of 1/255 in [0, 1]",
+    "give 8-bit grey levels divided by 255, or use the likelihood 'continuous_bernoulli'",
+    lambda x: (x >= 0) & (x <= 1) & ((x * 255 - (x * 255).round()).abs() < 1e-3),
+)
 
 
 @runtime_checkable
@@ -27,43 +58,50 @@ class Density(Protocol):
     """What every density of this module offers."""
 
     reparameterised: ClassVar[bool]
+    support: ClassVar[Support]
 
     @property
     def mean(self) -> Tensor: ...
     def sample(self, n: int, *, generator: torch.Generator) -> Tensor: ...
     def log_prob(self, x: Tensor) -> Tensor: ...
-    def detach(self: Same) -> Same: ...
 
 
-class _Detachable:
-    def detach(self: Same) -> Same:
-        return type(self)(*(getattr(self, field.name).detach() for field in fields(self)))  # type: ignore[arg-type]
+def uniform_like(n: int, parameter: Tensor, generator: torch.Generator) -> Tensor:
+    """Uniform numbers [n, *shape of parameter] in [0, 1)."""
+    return torch.rand((n, *parameter.shape), generator=generator, device=parameter.device, dtype=parameter.dtype)
 
 
-def _draws_shape(n: int, parameter: Tensor) -> tuple[int, ...]:
-    return (n, *parameter.shape)
+def normal_like(n: int, parameter: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers [n, *shape of parameter]."""
+    return torch.randn((n, *parameter.shape), generator=generator, device=parameter.device, dtype=parameter.dtype)
 
 
-def _uniform(n: int, parameter: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(_draws_shape(n, parameter), generator=generator, device=parameter.device, dtype=parameter.dtype)
+class Pushed:
+    """A density whose draws are standard normal noise pushed through `push`, a differentiable map."""
+
+    reparameterised: ClassVar[bool] = True
+    support: ClassVar[Support] = REAL
+    loc: Tensor
+
+    def push(self, noise: Float[Tensor, "n *batch D"]) -> Float[Tensor, "n *batch D"]:
+        raise NotImplementedError
+
+    def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n *batch D"]:
+        return self.push(normal_like(n, self.loc, generator))
 
 
 @dataclass(frozen=True)
-class Normal(_Detachable):
+class Normal(Pushed):
     """Gaussian with diagonal covariance: N(loc, diag(scale^2))."""
 
     loc: Float[Tensor, "*batch D"]
     scale: Float[Tensor, "*#batch #D"]
-    reparameterised: ClassVar[bool] = True
 
     @property
     def mean(self) -> Float[Tensor, "*batch D"]:
         return self.loc
 
-    def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n *batch D"]:
-        noise = torch.randn(
-            _draws_shape(n, self.loc), generator=generator, device=self.loc.device, dtype=self.loc.dtype
-        )
+    def push(self, noise: Float[Tensor, "n *batch D"]) -> Float[Tensor, "n *batch D"]:
         return torch.addcmul(self.loc, self.scale, noise)
 
     def log_prob(self, x: Float[Tensor, "*#batch D"]) -> Float[Tensor, "..."]:
@@ -72,33 +110,39 @@ class Normal(_Detachable):
 
 
 @dataclass(frozen=True)
-class Bernoulli(_Detachable):
+class Bernoulli:
     """Independent binary values with success probability sigmoid(logits)."""
 
     logits: Float[Tensor, "*batch D"]
     reparameterised: ClassVar[bool] = False
+    support: ClassVar[Support] = BINARY
 
     @property
     def mean(self) -> Float[Tensor, "*batch D"]:
         return self.logits.sigmoid()
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n *batch D"]:
-        return (_uniform(n, self.logits, generator) < self.mean).to(self.logits.dtype)
+        return (uniform_like(n, self.logits, generator) < self.mean).to(self.logits.dtype)
+
+    def log_normaliser(self) -> Float[Tensor, "*batch"]:
+        """A of the exponential family log p(x) = x . logits - A."""
+        return F.softplus(self.logits).sum(-1)
 
     def log_prob(self, x: Float[Tensor, "*#batch D"]) -> Float[Tensor, "..."]:
-        # x l - log(1 + e^l), with the first sum as a product of vectors: no [.., D] temporary
-        linear = torch.linalg.vecdot(x, self.logits)
-        return linear - F.softplus(self.logits).sum(-1)
+        # a product of vectors: no [.., D] temporary
+        return torch.linalg.vecdot(x, self.logits) - self.log_normaliser()
 
 
 @dataclass(frozen=True)
-class ContinuousBernoulli(_Detachable):
+class ContinuousBernoulli:
     """Density e^(l x) / Z(l) on [0, 1] with Z(l) = (e^l - 1) / l (Loaiza-Ganem & Cunningham 2019, eq. 4-5)."""
 
     logits: Float[Tensor, "*batch D"]
     reparameterised: ClassVar[bool] = True
+    support: ClassVar[Support] = UNIT
 
-    def _log_normaliser(self) -> Tensor:
+    def log_normaliser(self) -> Float[Tensor, "*batch"]:
+        """A of the exponential family log p(x) = x . logits - A."""
         # log Z = l/2 + log(sinh(a)/a), a = |l|/2: even in l, so no cancellation for negative l
         a = 0.5 * self.logits.abs()
         near = a < 0.1
@@ -106,7 +150,7 @@ class ContinuousBernoulli(_Detachable):
         far_value = safe + torch.log1p(-torch.exp(-2 * safe)) - math.log(2) - safe.log()
         squared = torch.where(near, a, torch.zeros_like(a)).square()
         series = squared * (1 / 6 - squared * (1 / 180 - squared / 2835))
-        return 0.5 * self.logits + torch.where(near, series, far_value)
+        return (0.5 * self.logits + torch.where(near, series, far_value)).sum(-1)
 
     @property
     def mean(self) -> Float[Tensor, "*batch D"]:
@@ -119,7 +163,7 @@ class ContinuousBernoulli(_Detachable):
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n *batch D"]:
         # inverse CDF log(1 + u (e^l - 1)) / l, written for |l| so that nothing overflows
-        u = _uniform(n, self.logits, generator)
+        u = uniform_like(n, self.logits, generator)
         size = self.logits.abs()
         near = size < 1e-3
         safe = torch.where(near, torch.ones_like(size), size)
@@ -128,7 +172,7 @@ class ContinuousBernoulli(_Detachable):
         return torch.where(near, u + 0.5 * self.logits * u * (1 - u), drawn).clamp(0, 1)
 
     def log_prob(self, x: Float[Tensor, "*#batch D"]) -> Float[Tensor, "..."]:
-        return torch.linalg.vecdot(x, self.logits) - self._log_normaliser().sum(-1)
+        return torch.linalg.vecdot(x, self.logits) - self.log_normaliser()
 
 
 def normal_kl_by_dimension(q: Normal, p: Normal) -> Float[Tensor, "*batch D"]:
@@ -141,24 +185,3 @@ def normal_kl_by_dimension(q: Normal, p: Normal) -> Float[Tensor, "*batch D"]:
 def normal_kl(q: Normal, p: Normal) -> Float[Tensor, "*batch"]:
     """KL(q || p) of two diagonal Gaussians, nats per example (Kingma & Welling 2014, appendix B, for p = N(0, I))."""
     return normal_kl_by_dimension(q, p).sum(-1)
-
-
-KL_TABLE: dict[tuple[type, type], Callable[..., Tensor]] = {(Normal, Normal): normal_kl}
-"""Pairs of densities whose KL is known in closed form."""
-
-
-def has_closed_form_kl(q: Density, p: Density) -> bool:
-    return (type(q), type(p)) in KL_TABLE
-
-
-def kl(q: Density, p: Density) -> Float[Tensor, "*batch"]:
-    """KL(q || p) in closed form, nats per example.
-
-    Raises ValueError where no closed form is known: use the Monte Carlo KL, log q - log p at draws of q.
-    """
-    if not has_closed_form_kl(q, p):
-        raise ValueError(
-            f"no closed-form KL from {type(q).__name__} to {type(p).__name__}; "
-            "use the estimator 'pathwise' (Monte Carlo KL) instead of 'pathwise_analytic'"
-        )
-    return KL_TABLE[type(q), type(p)](q, p)

@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from vae_core.distributions import Density, Normal, has_closed_form_kl, kl, normal_kl_by_dimension
-from vae_core.families import Observe
+from vae_core.distributions import Density, Normal, normal_kl_by_dimension
+from vae_core.gaussians import has_closed_form_kl, kl
+from vae_core.likelihoods import Observe
 from vae_core.model import HelmholtzMachine
 
 ACTIVE_VARIANCE = 0.01
@@ -53,7 +54,7 @@ def example_terms(
         inference = model.infer(chunk, draws, generator=generator)
         prior = model.prior()
         if len(inference.q) == 1 and has_closed_form_kl(inference.q[0], prior):
-            reconstruction.append(model.log_lik(chunk, inference).mean(0))
+            reconstruction.append(model.log_lik(chunk, inference.h).mean(0))
             rate.append(kl(inference.q[0], prior))
         else:
             terms = model.terms(chunk, inference)

@@ -16,7 +16,7 @@ from vae_core import datasets, runs
 from vae_core.config import Config
 from vae_core.datasets import DATASETS, Split
 from vae_core.evaluation import evaluate, posterior_means
-from vae_core.families import LIKELIHOODS
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.geometry import extent_of, lattice, leading_axes, mosaic, on_axes, to_bytes
 from vae_core.model import HelmholtzMachine
 from vae_core.training import choose_device, generator_for

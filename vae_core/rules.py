@@ -4,16 +4,21 @@ import math
 from typing import Any
 
 from vae_core.bounds import BOUNDS
-from vae_core.config import Config
+from vae_core.config import Config, ModelConfig, ObjectiveConfig
 from vae_core.datasets import DATASETS
 from vae_core.estimators import ESTIMATORS
-from vae_core.families import LIKELIHOODS, POSTERIORS, PRIORS
+from vae_core.gaussians import KL_TABLE
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.networks import ACTIVATIONS
 from vae_core.optimisers import OPTIMISERS, SCHEDULES
+from vae_core.posteriors import POSTERIORS
+from vae_core.priors import PRIORS, given_gaussian
 
 LATENT_LIMIT = 64
 WIDTH_LIMIT = 4096
 DEPTH_LIMIT = 8
+BELOW_LIMIT = 512
+LAYER_LIMIT = 4
 EPOCH_LIMIT = 10_000
 
 
@@ -40,13 +45,29 @@ def problems(config: Config) -> list[str]:
     one_of("Optimiser", schedule.optimiser, OPTIMISERS)
     one_of("Learning-rate schedule", schedule.schedule, SCHEDULES)
     require(1 <= model.latent <= LATENT_LIMIT, "Latent dimension", model.latent, f"from 1 to {LATENT_LIMIT}")
+    least = 1 if model.network == "conv" else 0
+    for name, widths, fewest in (
+        ("Layer widths", model.widths, least),
+        ("Widths between stochastic layers", model.inner_widths, 0),
+    ):
+        require(
+            fewest <= len(widths) <= DEPTH_LIMIT and all(1 <= w <= WIDTH_LIMIT for w in widths),
+            name,
+            list(widths),
+            f"{fewest} to {DEPTH_LIMIT} whole numbers from 1 to {WIDTH_LIMIT}",
+        )
     require(
-        1 <= len(model.widths) <= DEPTH_LIMIT and all(1 <= w <= WIDTH_LIMIT for w in model.widths),
-        "Layer widths",
-        list(model.widths),
-        f"1 to {DEPTH_LIMIT} whole numbers from 1 to {WIDTH_LIMIT}",
+        len(model.below) < LAYER_LIMIT and all(1 <= size <= BELOW_LIMIT for size in model.below),
+        "Stochastic layers below the top",
+        list(model.below),
+        f"at most {LAYER_LIMIT - 1} whole numbers from 1 to {BELOW_LIMIT}",
     )
+    require(math.isfinite(model.sigma) and 1e-3 <= model.sigma <= 10, "σ", model.sigma, "a number from 0.001 to 10")
+    require(1 <= model.components <= 500, "Components", model.components, "from 1 to 500")
     require(1 <= objective.draws <= 100, "Draws", objective.draws, "from 1 to 100")
+    require(math.isfinite(objective.alpha) and 0 <= objective.alpha <= 1, "α", objective.alpha, "a number from 0 to 1")
+    free = objective.free_nats
+    require(math.isfinite(free) and 0 <= free <= 100, "Free bits", free, "from 0 to 100 nats")
     require(math.isfinite(objective.beta) and 0 <= objective.beta <= 100, "β", objective.beta, "a number from 0 to 100")
     rate = schedule.learning_rate
     require(math.isfinite(rate) and 0 < rate <= 1, "Learning rate", rate, "above 0 and at most 1")
@@ -73,13 +94,89 @@ def problems(config: Config) -> list[str]:
         repr(config.device),
         "auto, cpu, cuda or cuda:N",
     )
-    if objective.bound in BOUNDS and objective.estimator in ESTIMATORS:
-        require(
-            BOUNDS[objective.bound].linear or not ESTIMATORS[objective.estimator].analytic_kl,
-            "Estimator",
-            repr(objective.estimator),
-            f"one without the analytic KL (such as pathwise) for the bound {objective.bound!r}",
-        )
+    return found or misfits(model, objective)
+
+
+def misfits(model: ModelConfig, objective: ObjectiveConfig) -> list[str]:
+    """Why parts that are each known cannot work together: one sentence each, saying what serves instead."""
+    posterior, prior = POSTERIORS[model.posterior], PRIORS[model.prior]
+    bound, estimator = BOUNDS[objective.bound], ESTIMATORS[objective.estimator]
+    sizes = (*model.below, model.latent)
+    plain = model.posterior == "deterministic"
+    found: list[str] = []
+
+    def refuse(wrong: bool, sentence: str) -> None:
+        if wrong:
+            found.append(sentence)
+
+    refuse(
+        (model.posterior == "bernoulli") != (model.prior == "bernoulli"),
+        "A binary code needs both a Bernoulli posterior and a Bernoulli prior; choose Bernoulli for both or for neither.",
+    )
+    refuse(
+        plain != (model.prior == "none"),
+        "A plain autoencoder has neither noise nor prior; choose None for both posterior and prior or for neither.",
+    )
+    refuse(
+        plain and (objective.estimator != "pathwise" or objective.bound != "elbo" or len(sizes) > 1),
+        "A plain autoencoder is one layer trained on its reconstruction; choose the bound ELBO, "
+        "the estimator Pathwise with Monte Carlo KL (its KL is 0 here) and no further stochastic layers.",
+    )
+    refuse(
+        model.posterior == "flow" and min(sizes) < 2,
+        "A coupling flow bends one coordinate by another and needs at least 2 latent dimensions in every layer; choose "
+        "a Gaussian posterior for 1.",
+    )
+    refuse(
+        model.prior == "vamp" and (model.posterior != "diagonal_gaussian" or len(sizes) > 1),
+        "The VampPrior is made of diagonal Gaussian posteriors of one layer; choose the posterior Gaussian with diagonal "
+        "covariance and no further stochastic layers, or the prior Mixture of Gaussians.",
+    )
+    refuse(
+        model.prior == "vamp" and not estimator.unbiased,
+        f"The VampPrior shares the encoder, which {estimator.label} trains apart; choose the prior Mixture of Gaussians "
+        "or another estimator.",
+    )
+    refuse(
+        estimator.reparameterised and not posterior.density.reparameterised,
+        f"Gradients of the estimator {estimator.label} cannot pass binary units; choose Score function, Wake-sleep or "
+        "Reweighted wake-sleep.",
+    )
+    refuse(
+        estimator.analytic_kl and len(sizes) > 1,
+        "The KL of several stochastic layers has no closed form; choose the estimator Pathwise with Monte Carlo KL.",
+    )
+    refuse(
+        estimator.analytic_kl and estimator.reparameterised and posterior.density.reparameterised and len(sizes) == 1
+        and not plain and (posterior.density, prior.density) not in KL_TABLE,
+        f"There is no closed-form KL from the posterior “{posterior.label}” to the prior “{prior.label}”; choose the "
+        "estimator Pathwise with Monte Carlo KL.",
+    )
+    serving = ", ".join(entry.label for entry in ESTIMATORS.values() if objective.bound in entry.bounds)
+    refuse(
+        objective.bound not in estimator.bounds,
+        f"The estimator {estimator.label} does not serve the bound {bound.label}; these do: {serving}.",
+    )
+    refuse(
+        objective.draws < estimator.draws,
+        f"Draws is {objective.draws}, but the estimator {estimator.label} compares draws and needs at least "
+        f"{estimator.draws}.",
+    )
+    weighted = objective.beta != 1 or objective.warmup_epochs > 0
+    refuse(
+        weighted and not bound.weighted,
+        f"β = {objective.beta:g}{' with warm-up' if objective.warmup_epochs else ''} weights the KL term of an ELBO, but "
+        f"{bound.label} has no such term; choose β = 1 without warm-up, or the bound ELBO.",
+    )
+    refuse(
+        weighted and not estimator.unbiased,
+        f"{estimator.label} follows no single objective that β could weight; choose β = 1 without warm-up.",
+    )
+    if model.prior == "gaussian":
+        try:
+            given_gaussian(model.latent, model.prior_mean, model.prior_covariance)
+        except ValueError as error:
+            found.append(f"{str(error)[0].upper()}{str(error)[1:]}.")
     return found
 
 

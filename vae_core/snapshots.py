@@ -6,7 +6,7 @@ from torch import Tensor
 from vae_core.config import Config
 from vae_core.datasets import Split
 from vae_core.evaluation import rate_by_dimension
-from vae_core.families import LIKELIHOODS
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.geometry import extent_of, lattice, leading_axes, on_axes, to_bytes
 from vae_core.model import HelmholtzMachine
 from vae_core.training import generator_for

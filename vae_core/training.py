@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vae_core import datasets
-from vae_core.bounds import BOUNDS
+from vae_core.bounds import Objective
 from vae_core.config import Config
 from vae_core.datasets import DATASETS, Split
 from vae_core.estimators import ESTIMATORS
-from vae_core.families import LIKELIHOODS
-from vae_core.model import HelmholtzMachine, vae
+from vae_core.likelihoods import LIKELIHOODS
+from vae_core.model import HelmholtzMachine, machine
 from vae_core.optimisers import OPTIMISERS, SCHEDULES
 from vae_core.rules import check
 
@@ -98,7 +98,7 @@ class Trainer:
         estimate = ESTIMATORS[objective.estimator].estimate(
             self.model,
             x,
-            lambda terms: BOUNDS[objective.bound].value(terms, beta),
+            Objective(objective).with_beta(beta),
             objective.draws,
             generator=self.generator,
         )
@@ -137,7 +137,7 @@ class Trainer:
 def new_model(config: Config) -> HelmholtzMachine:
     """The model of a recipe, on the CPU, with the initial parameters of its seed."""
     cpu = torch.device("cpu")
-    return vae(config.model, DATASETS[config.dataset].shape, generator=generator_for(cpu, config.seed, 0))
+    return machine(config.model, DATASETS[config.dataset].shape, generator=generator_for(cpu, config.seed, 0))
 
 
 def fit(trainer: Trainer) -> Iterator[StepInfo]:

@@ -22,7 +22,7 @@ from vae_core import datasets
 from vae_core.config import Config, ModelConfig, ScheduleConfig
 from vae_core.datasets import Split
 from vae_core.evaluation import Evaluation, evaluate
-from vae_core.families import LIKELIHOODS
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.runs import Row, Run, Status, load_tensors
 from vae_core.snapshots import snapshot
 from vae_core.training import StepInfo, Trainer, choose_device, fit, generator_for

@@ -10,7 +10,7 @@ from ui.resources import Explored, explored, locate, pretrained_names, version
 from ui.words import recipe_line
 from vae_core import runs
 from vae_core.datasets import DATASETS, DataUnavailable
-from vae_core.families import LIKELIHOODS
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.runs import DamagedRun
 
 PREFERRED = "mnist-2d"

@@ -12,7 +12,7 @@ from ui.theme import TERMS
 from ui.words import clock, describe, nats, objective_note, recipe_line
 from vae_core import runs
 from vae_core.datasets import DATASETS
-from vae_core.families import LIKELIHOODS
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.rules import problems
 from vae_core.runs import DamagedRun, Run, Status
 
