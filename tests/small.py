@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 from vae_core.config import ModelConfig
 from vae_core.distributions import Bernoulli
-from vae_core.families import DiagonalGaussianFamily, FromLogits, SharedScaleGaussianFamily, StandardNormalPrior
-from vae_core.model import Conditional, HelmholtzMachine, vae
+from vae_core.families import DiagonalGaussianFamily, FromLogits
+from vae_core.likelihoods import SharedScaleGaussianFamily
+from vae_core.model import Conditional, HelmholtzMachine, machine
 from vae_core.networks import initialise, mlp
+from vae_core.priors import StandardNormalPrior
 
 SIZE = 6
 """Pixels of the small models: images of 3 rows and 2 columns."""
@@ -21,7 +23,7 @@ def seeded(seed: int) -> torch.Generator:
 
 def small_vae(latent: int = 2) -> HelmholtzMachine:
     """A Bernoulli VAE with weights large enough that its posteriors differ between examples and from the prior."""
-    model = vae(ModelConfig(widths=(4,), activation="tanh", latent=latent), (1, 3, 2), generator=seeded(3)).double()
+    model = machine(ModelConfig(widths=(4,), activation="tanh", latent=latent), (1, 3, 2), generator=seeded(3)).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(2)

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,14 +8,19 @@ from torch import distributions as td
 
 from tests import exact
 from tests.small import layer, raw_scale, seeded, small_images, small_vae
-from vae_core.bounds import BOUNDS, Terms, elbo
-from vae_core.families import DiagonalGaussianFamily, SharedScaleGaussianFamily, StandardNormalPrior
+from vae_core.bounds import BOUNDS, Objective, Terms, elbo, free_bits, iwae, renyi
+from vae_core.config import ObjectiveConfig
+from vae_core.families import DiagonalGaussianFamily
+from vae_core.likelihoods import SharedScaleGaussianFamily
 from vae_core.model import HelmholtzMachine
+from vae_core.priors import StandardNormalPrior
 
-BY_HAND: dict[str, Callable[[list[float], list[float], list[float], float], float]] = {
-    "elbo": lambda lik, prior, q, beta: (
-        sum(a + beta * (b - c) for a, b, c in zip(lik, prior, q, strict=True)) / len(lik)
-    ),
+SETTINGS = {
+    "plain": ObjectiveConfig(),
+    "no beta": ObjectiveConfig(beta=0.0),
+    "small beta": ObjectiveConfig(beta=0.3, alpha=0.0, free_nats=0.0),
+    "large beta": ObjectiveConfig(beta=4.0, alpha=0.9, free_nats=0.4),
+    "all free": ObjectiveConfig(beta=1.5, alpha=1.0, free_nats=100.0),
 }
 
 
@@ -22,41 +28,145 @@ def terms(draws: int = 4, batch: int = 3) -> Terms:
     return Terms(*torch.randn(3, draws, batch, generator=seeded(1), dtype=torch.float64))
 
 
-@pytest.mark.parametrize("name", BOUNDS)
-@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0, 4.0])
-def test_bound_by_hand(name: str, beta: float) -> None:
-    given = terms()
-    columns = zip(given.log_lik.T.tolist(), given.log_prior.T.tolist(), given.log_q.T.tolist(), strict=True)
-    expected = [BY_HAND[name](*column, beta) for column in columns]
-    assert BOUNDS[name].value(given, beta).tolist() == pytest.approx(expected)
+def of_weights(*weights: float) -> Terms:
+    """One example whose draws have these importance weights, and a KL of 1 nat."""
+    log_lik = torch.tensor(weights, dtype=torch.float64).log()[:, None] + 1
+    return Terms(log_lik, torch.zeros_like(log_lik), torch.ones_like(log_lik))
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_linear_bounds_are_those_that_take_an_expected_kl(name: str) -> None:
-    given = terms()
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("draws", [1, 4])
+def test_bound_is_the_formula(name: str, settings: str, draws: int) -> None:
+    given, settled = terms(draws), replace(SETTINGS[settings], bound=name)
+    expected = exact.BOUNDS[name](given.log_lik, given.log_prior, given.log_q, settled)
+    torch.testing.assert_close(Objective(settled)(given), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_bounds_by_hand() -> None:
+    """Of two draws with weights 1 and 4; the reconstruction is log 2 + 1, the KL 1."""
+    given = of_weights(1, 4)
+    by_hand = {
+        "elbo": (elbo(given), math.log(2)),
+        "beta": (elbo(given, 3.0), math.log(2) - 2),
+        "free bits, KL counts": (free_bits(given, 2.0, 0.5), math.log(2) - 1),
+        "free bits, KL is free": (free_bits(given, 2.0, 1.5), math.log(2) - 2),
+        "iwae": (iwae(given), math.log(2.5)),
+        "renyi": (renyi(given, 0.5), 2 * math.log(1.5)),
+    }
+    for value, expected in by_hand.values():
+        assert value.tolist() == pytest.approx([expected], rel=1e-14)
+
+
+def test_bounds_survive_weights_that_overflow() -> None:
+    given = Terms(torch.tensor([[-5e4], [-6e4]]), torch.zeros(2, 1), torch.zeros(2, 1))
+    assert iwae(given).item() == pytest.approx(-5e4 - math.log(2))
+    assert renyi(given, 0.5).item() == pytest.approx(-5e4 - 2 * math.log(2))
+
+
+def test_limits_of_the_renyi_bound() -> None:
+    given = terms(7)
+    torch.testing.assert_close(renyi(given, 0.0), iwae(given), rtol=1e-14, atol=0)
+    assert torch.equal(renyi(given, 1.0), elbo(given))
+    near = (renyi(given, 1 - 1e-4) - elbo(given)).abs().max()
+    nearer = (renyi(given, 1 - 1e-5) - elbo(given)).abs().max()
+    assert nearer < 1e-4
+    assert near / nearer == pytest.approx(10, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_all_bounds_of_one_draw_are_the_elbo(name: str) -> None:
+    given, settings = of_weights(3), ObjectiveConfig(bound=name, alpha=0.3, free_nats=0.7)
+    torch.testing.assert_close(Objective(settings)(given), elbo(given), rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_only_analytic_bounds_take_an_expected_kl(name: str) -> None:
+    """They are linear in the KL of a draw, or depend on its mean alone."""
+    given, objective = terms(), Objective(ObjectiveConfig(bound=name, free_nats=0.1))
     mean_kl = given.kl.mean(0).expand_as(given.log_lik)
     averaged = Terms(given.log_lik, -mean_kl, torch.zeros_like(mean_kl))
-    same = torch.allclose(BOUNDS[name].value(given, 1.0), BOUNDS[name].value(averaged, 1.0))
-    assert BOUNDS[name].linear is same
+    same = torch.allclose(objective(given), objective(averaged))
+    assert BOUNDS[name].analytic is same
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_only_weighted_bounds_take_a_beta(name: str) -> None:
+    given, objective = terms(), Objective(ObjectiveConfig(bound=name, free_nats=0.1))
+    assert BOUNDS[name].weighted is not torch.equal(objective(given), objective.with_beta(3.0)(given))
+    assert objective.with_beta(3.0).settings == replace(objective.settings, beta=3.0)
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_alpha_is_the_order_of_the_gradient(name: str, alpha: float) -> None:
+    """d bound / d log w = softmax((1 - alpha) log w), or there is no such alpha."""
+    log_weights = 2 * torch.randn(5, 3, generator=seeded(1), dtype=torch.float64)
+    log_weights.requires_grad_()
+    settings = ObjectiveConfig(bound=name, alpha=alpha, free_nats=1.0)
+    given = Terms(torch.zeros_like(log_weights), log_weights, torch.zeros_like(log_weights))
+    (slope,) = torch.autograd.grad(Objective(settings)(given).sum(), log_weights)
+    order = BOUNDS[name].alpha
+    if order is None:
+        for tried in torch.linspace(0, 1, 11):
+            assert not torch.allclose(slope, ((1 - tried) * log_weights).softmax(0))
+    else:
+        torch.testing.assert_close(slope, ((1 - order(settings)) * log_weights).softmax(0))
+
+
+def test_free_bits_gradient_to_the_kl_vanishes_below_them() -> None:
+    kl = torch.tensor([[0.5, 1.5], [0.9, 3.5]], dtype=torch.float64, requires_grad=True)
+    given = Terms(torch.zeros(2, 2).double(), -kl, torch.zeros(2, 2).double())
+    (slope,) = torch.autograd.grad(free_bits(given, 3.0, 1.0).sum(), kl)
+    assert torch.equal(slope, torch.tensor([[0.0, -1.5], [0.0, -1.5]], dtype=torch.float64))
 
 
 def test_kl_is_log_q_minus_log_prior() -> None:
     given = Terms(torch.zeros(1, 1), torch.full((1, 1), -3.0), torch.full((1, 1), -1.0))
     assert given.kl.item() == 2.0
+    assert given.log_weights.item() == -2.0
 
 
-def test_beta_is_one_unless_given() -> None:
+def test_settings_are_their_defaults_unless_given() -> None:
     assert torch.equal(elbo(terms()), elbo(terms(), 1.0))
+    assert torch.equal(free_bits(terms()), free_bits(terms(), 1.0, 0.0))
+    assert Objective().bound is BOUNDS["elbo"]
 
 
-def test_elbo_is_below_the_exact_evidence() -> None:
-    model, x = small_vae(), small_images(8)
+def test_more_draws_are_tighter_and_none_exceeds_the_evidence() -> None:
+    """ELBO < IWAE-2 < IWAE-5 < IWAE-50 < log p(x), at the same draws, for every image."""
+    model, x = small_vae(), small_images(4)
     with torch.no_grad():
-        gap = exact.vae_log_evidence(model, x) - exact.vae_terms(model, x).elbo()
-        drawn = model.terms(x, model.infer(x, 20_000, generator=seeded(2)))
-        estimated = elbo(drawn)
-    assert gap.min() > 0.01
-    assert (estimated < exact.vae_log_evidence(model, x)).all()
+        drawn = model.terms(x, model.infer(x, 100_000, generator=seeded(2)))
+        evidence = exact.vae_log_evidence(model, x)
+        expected = exact.vae_terms(model, x).elbo()
+
+        def grouped(draws: int) -> Tensor:
+            """IWAE of so many draws, the mean over every hundred of them [1000, B]."""
+            parts = [term.unflatten(0, (-1, draws)).transpose(0, 1).flatten(1) for term in vars(drawn).values()]
+            return iwae(Terms(*parts)).reshape(1000, 100 // draws, len(x)).mean(1)
+
+    chain = [grouped(draws) for draws in (1, 2, 5, 50)]
+    for looser, tighter in zip(chain, [*chain[1:], evidence.expand(1000, -1)], strict=True):
+        assert exact.z_scores(tighter - looser, 0.0).min() > 5
+    assert exact.z_scores(chain[0], expected).abs().max() < 4
+    assert (evidence - chain[-1].mean(0) < 0.6 * (evidence - expected)).all()
+
+
+def test_renyi_falls_from_iwae_to_the_elbo_with_alpha() -> None:
+    model, x = small_vae(), small_images(4)
+    drawn = model.terms(x, model.infer(x, 10, generator=seeded(2)))
+    falling = torch.stack([renyi(drawn, alpha) for alpha in (0.0, 0.2, 0.5, 0.8, 1.0)])
+    assert (falling.diff(dim=0) < 0).all()
+
+
+def test_beta_above_one_and_free_bits_stay_below_the_evidence() -> None:
+    model, x = small_vae(), small_images(4)
+    exactly = exact.vae_terms(model, x)
+    drawn = model.terms(x, model.infer(x, 20_000, generator=seeded(2)))
+    for bound in (elbo(drawn, 1.5), free_bits(drawn, 1.0, exactly.kl.min().item() + 0.5)):
+        assert (bound < elbo(drawn) + 1e-9).all()
+        assert (bound < exact.vae_log_evidence(model, x)).all()
 
 
 class OneDimensional:
@@ -94,14 +204,18 @@ def fill(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
     linear.bias.copy_(bias)
 
 
-def test_exact_posterior_gives_the_evidence_at_every_draw() -> None:
+@pytest.mark.parametrize("name", BOUNDS)
+@pytest.mark.parametrize("draws", [1, 2, 7])
+def test_exact_posterior_gives_the_evidence_for_every_number_of_draws(name: str, draws: int) -> None:
     model = OneDimensional.machine()
-    x = torch.randn(5, 3, generator=seeded(3), dtype=torch.float64)
-    drawn = model.terms(x, model.infer(x, 7, generator=seeded(4)))
+    x = torch.randn(50, 3, generator=seeded(3), dtype=torch.float64)
+    drawn = model.terms(x, model.infer(x, draws, generator=seeded(4)))
     evidence = OneDimensional.log_evidence(x)
-    weights = drawn.log_lik + drawn.log_prior - drawn.log_q
-    torch.testing.assert_close(weights, evidence.expand(7, 5), rtol=0, atol=1e-9)
-    torch.testing.assert_close(elbo(drawn), evidence, rtol=0, atol=1e-9)
+    torch.testing.assert_close(drawn.log_weights, evidence.expand(draws, 50), rtol=0, atol=1e-9)
+    # the sampled KL of a few draws may be negative, and even 0 free nats then cost its size
+    cost = torch.relu(-drawn.kl.mean(0)) if name == "free_bits" else 0.0
+    value = Objective(ObjectiveConfig(bound=name, alpha=0.3, free_nats=0.0))(drawn)
+    torch.testing.assert_close(value, evidence - cost, rtol=0, atol=1e-9)
 
 
 def test_gap_of_a_wrong_posterior_is_its_kl() -> None:

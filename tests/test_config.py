@@ -1,7 +1,7 @@
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import pytest
@@ -11,8 +11,22 @@ from vae_core.defaults import RECIPES, recipe
 
 OTHER = Config(
     "mnist",
-    ModelConfig("conv", (3, 5), "relu", 7, "gaussian", "diagonal_gaussian", "standard_normal"),
-    ObjectiveConfig("elbo", "pathwise", 3, 0.5, 2),
+    ModelConfig(
+        "conv",
+        (3, 5),
+        "relu",
+        1,
+        "gaussian_fixed",
+        "full_gaussian",
+        "gaussian",
+        below=(9, 4),
+        inner_widths=(6,),
+        sigma=0.25,
+        components=17,
+        prior_mean=(0.5,),
+        prior_covariance=(2.0,),
+    ),
+    ObjectiveConfig("renyi", "pathwise", 3, 0.5, 2, alpha=0.3, free_nats=1.5),
     ScheduleConfig("sgd", 1e-5, "cosine", 17, 9),
     seed=2**62,
     device="cuda:1",
@@ -40,6 +54,14 @@ def edited(path: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
 @pytest.mark.parametrize("config", [OTHER, Config(), *RECIPES.values()], ids=lambda c: f"{c.dataset} {c.seed}")
 def test_json_and_back(config: Config) -> None:
     assert Config.from_json(config.to_json()) == config
+
+
+def test_every_field_is_tried() -> None:
+    """A field that JSON lost would come back as its default."""
+    parts = [(OTHER, Config())]
+    parts += [(getattr(OTHER, name), getattr(Config(), name)) for name in ("model", "objective", "schedule")]
+    for ours, default in parts:
+        assert all(getattr(ours, f.name) != getattr(default, f.name) for f in fields(ours))
 
 
 def test_json_is_what_hubs_and_people_read() -> None:
@@ -90,10 +112,20 @@ def test_a_section_must_be_an_object(section: tuple[str, ...]) -> None:
         Config.from_json(json.dumps(whole))
 
 
-def test_a_width_of_the_wrong_type_is_named() -> None:
-    whole, part = edited(("model", "widths"))
-    part["widths"] = [8, "9"]
-    with pytest.raises(ValueError, match=r"config\.model\.widths must be of type int; got '9'"):
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("widths", "int"),
+        ("below", "int"),
+        ("inner_widths", "int"),
+        ("prior_mean", "float"),
+        ("prior_covariance", "float"),
+    ],
+)
+def test_a_number_of_the_wrong_type_is_named(name: str, kind: str) -> None:
+    whole, part = edited(("model", name))
+    part[name] = [8, "9"]
+    with pytest.raises(ValueError, match=rf"config\.model\.{name} must be of type {kind}; got '9'"):
         Config.from_json(json.dumps(whole))
 
 

@@ -8,12 +8,15 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 LAYERS = [
-    {"distributions", "networks"},
-    {"families", "datasets"},
-    {"bounds", "config"},
+    {"distributions", "networks", "config"},
+    {"gaussians", "flows", "pixels", "autoencoder", "families", "bounds", "datasets"},
+    {"likelihoods", "posteriors"},
+    {"priors"},
     {"model"},
     {"estimators", "optimisers", "evaluation", "geometry"},
-    {"rules", "defaults"},
+    {"quadrature", "sampling", "rules", "defaults"},
+    {"closed_form"},
+    {"gaps"},
     {"training"},
     {"runs", "snapshots"},
     {"worker", "publish"},

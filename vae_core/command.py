@@ -4,39 +4,52 @@ import argparse
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from vae_core import runs
+from vae_core.bounds import BOUNDS
 from vae_core.config import Config
 from vae_core.datasets import DATASETS
 from vae_core.defaults import recipe
+from vae_core.estimators import ESTIMATORS
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.networks import ACTIVATIONS
 from vae_core.optimisers import OPTIMISERS, SCHEDULES
+from vae_core.posteriors import POSTERIORS
+from vae_core.priors import PRIORS
 from vae_core.runs import Row, Run, Status
 from vae_core.worker import train
 
 BAR = 24
 
 
-def parser() -> argparse.ArgumentParser:
-    out = argparse.ArgumentParser(
-        prog="python -m vae_core.training",
-        description="Train a variational autoencoder and write a run folder that the app can open. Ctrl-C stops and "
-        "keeps the partial model. Options left out take the data set's defaults.",
-    )
-    add = out.add_argument
+def add_recipe(add: Callable[..., object]) -> None:
+    """The options that make a recipe; those left out take the data set's defaults."""
     add("--dataset", choices=DATASETS, default="digits")
     add("--network", choices=("mlp", "conv"))
     add(
-        "--widths", type=int, nargs="+", metavar="N", help="layer sizes (mlp) or channels (conv), from the data inwards"
+        "--widths", type=int, nargs="*", metavar="N", help="layer sizes (mlp) or channels (conv), from the data inwards"
     )
     add("--activation", choices=ACTIVATIONS)
-    add("--latent", type=int, metavar="N", help="latent dimension, 1 to 64")
+    add("--latent", type=int, metavar="N", help="latent dimension, 1 to 64; of the top layer if there are several")
+    add("--below", type=int, nargs="*", metavar="N", help="sizes of stochastic layers between data and top layer")
+    add("--inner-widths", type=int, nargs="*", metavar="N", help="layer sizes of the networks between those layers")
     add("--likelihood", choices=LIKELIHOODS)
-    add("--draws", type=int, metavar="L", help="draws of z per example")
+    add("--sigma", type=float, help="of the likelihood gaussian_fixed")
+    add("--posterior", choices=POSTERIORS)
+    add("--prior", choices=PRIORS)
+    add("--components", type=int, metavar="N", help="of the priors mixture and vamp")
+    add("--prior-mean", type=float, nargs="+", metavar="X", help="of the prior gaussian")
+    add("--prior-covariance", type=float, nargs="+", metavar="X", help="of the prior gaussian, row by row")
+    add("--bound", choices=BOUNDS)
+    add("--estimator", choices=ESTIMATORS)
+    add("--draws", type=int, metavar="K", help="draws of z per example")
+    add("--alpha", type=float, help="order of the Rényi bound, 0 (IWAE) to 1 (ELBO)")
+    add("--free-nats", type=float, metavar="N", help="nats of KL that cost nothing with free_bits")
     add("--beta", type=float, help="weight of the KL term; only 1 is the ELBO")
     add("--warmup-epochs", type=int, metavar="N", help="epochs over which β rises from 0")
     add("--optimiser", choices=OPTIMISERS)
@@ -46,6 +59,16 @@ def parser() -> argparse.ArgumentParser:
     add("--epochs", type=int, metavar="N")
     add("--seed", type=int)
     add("--device", help="auto, cpu, cuda or cuda:N")
+
+
+def parser() -> argparse.ArgumentParser:
+    out = argparse.ArgumentParser(
+        prog="python -m vae_core.training",
+        description="Train a variational autoencoder and write a run folder that the app can open. Ctrl-C stops and "
+        "keeps the partial model. Options left out take the data set's defaults.",
+    )
+    add = out.add_argument
+    add_recipe(add)
     add("--resume", type=Path, metavar="FOLDER", help="go on with this run folder instead of making a new one")
     return out
 
@@ -53,10 +76,13 @@ def parser() -> argparse.ArgumentParser:
 def configured(arguments: argparse.Namespace) -> Config:
     """The data set's defaults with every option that was given put in its place."""
     given = {name: value for name, value in vars(arguments).items() if value is not None}
-    config = recipe(arguments.dataset, given.get("latent"))
-    if "widths" in given:
-        given["widths"] = tuple(given["widths"])
-    elif given.get("network", config.model.network) != config.model.network:
+    return adjusted(recipe(arguments.dataset, given.get("latent")), given)
+
+
+def adjusted(config: Config, given: dict[str, Any]) -> Config:
+    """The recipe with settings replaced by name, whichever part they belong to."""
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    if "widths" not in given and given.get("network", config.model.network) != config.model.network:
         given["widths"] = (32, 64)
     parts = {}
     for part in ("model", "objective", "schedule"):

@@ -54,8 +54,8 @@ class CouplingFlow(Pushed):
     @property
     def mean(self) -> Float[Tensor, "*batch D"]:
         """By quasi-Monte Carlo with 256 Sobol points (the flow has no closed form)."""
-        points = SobolEngine(self.loc.shape[-1]).draw(QUADRATURE_POINTS + 1, dtype=torch.float64)[1:]
-        noise = torch.special.ndtri(points).to(self.loc)
+        corners = SobolEngine(self.loc.shape[-1]).draw(QUADRATURE_POINTS, dtype=torch.float64)
+        noise = torch.special.ndtri(corners + 0.5 / QUADRATURE_POINTS).to(self.loc)  # midpoints: symmetric about 0
         spread = noise.reshape(len(noise), *[1] * (self.loc.dim() - 1), -1)
         return self.push(spread.expand(len(noise), *self.loc.shape)).mean(0)
 

@@ -1,6 +1,5 @@
 """Gaussians with correlations, mixtures of Gaussians, and every KL that is known in closed form."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -46,8 +45,8 @@ class FullNormal(Pushed):
 
 @dataclass(frozen=True)
 class LowRankNormal:
-    """N(loc, F F^T + diag(scale^2)) with F = `factor` of R columns; log-determinant and inverse by the matrix
-    determinant lemma and Woodbury's identity, in R x R matrices."""
+    """N(loc, F F^T + diag(scale^2)) with F = `factor` of R columns; log-determinant by the matrix determinant lemma,
+    distance by ridge regression on F (Woodbury's identity without its difference of large numbers)."""
 
     loc: Float[Tensor, "*batch D"]
     factor: Float[Tensor, "*batch D R"]
@@ -66,13 +65,14 @@ class LowRankNormal:
 
     def log_prob(self, x: Float[Tensor, "*#batch D"]) -> Float[Tensor, "..."]:
         whitened = self.factor / self.scale.unsqueeze(-1)
-        rank = whitened.shape[-1]
-        capacitance = whitened.mT @ whitened + torch.eye(rank, dtype=x.dtype, device=x.device)
-        root = torch.linalg.cholesky(capacitance)
         z = ((x - self.loc) / self.scale).unsqueeze(-1)
-        explained = torch.linalg.solve_triangular(root, whitened.mT @ z, upper=False)
-        distance = z.square().sum((-2, -1)) - explained.square().sum((-2, -1))
-        return -0.5 * distance - self.scale.log().sum(-1) - _half_log_det(root) - x.shape[-1] * HALF_LOG_2PI
+        precise = whitened.double()  # squares of factor / scale swamp the 1 in single precision
+        capacitance = precise.mT @ precise + torch.eye(precise.shape[-1], dtype=precise.dtype, device=x.device)
+        root, _ = torch.linalg.cholesky_ex(capacitance)  # diverged parameters give NaN, which the trainer reports
+        common = torch.cholesky_solve(precise.mT @ z.double(), root).to(z.dtype)
+        distance = (z - whitened @ common).square().sum((-2, -1)) + common.square().sum((-2, -1))
+        half_log_det = self.scale.log().sum(-1) + _half_log_det(root).to(z.dtype)
+        return -0.5 * distance - half_log_det - x.shape[-1] * HALF_LOG_2PI
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class MixtureOfNormals:
         edges = self.logits.softmax(-1).cumsum(-1)
         place = uniform_like(n, self.logits[0], generator) * edges[-1]
         chosen = torch.searchsorted(edges, place, right=True).clamp_max(len(edges) - 1)
-        return Normal(self.loc[chosen], self.scale[chosen]).sample(1, generator=generator).squeeze(0)
+        # no gradient: that of the chosen component alone would be a wrong one
+        return Normal(self.loc[chosen], self.scale[chosen]).sample(1, generator=generator).squeeze(0).detach()
 
     def log_prob(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch"]:
         each = Normal(self.loc, self.scale).log_prob(x.unsqueeze(-2))

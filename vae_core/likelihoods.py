@@ -72,7 +72,7 @@ class CategoricalFamily(Family):
 
 
 class DiscretisedLogisticFamily(Family):
-    """Centre and scale of every value from the network; scales start near 13 grey levels."""
+    """Centre and scale of every value from the network; scales start near 15 grey levels."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

@@ -62,7 +62,7 @@ class DiscretisedLogistic:
         tiny = torch.finfo(self.loc.dtype).tiny
         u = uniform_like(n, self.loc, generator).clamp_min(tiny)
         value = self.loc + self.scale * (u.log() - torch.log1p(-u))
-        return (value * TOP).round().clamp(0, TOP) / TOP
+        return (value.detach() * TOP).round().clamp(0, TOP) / TOP
 
     def log_prob(self, x: Float[Tensor, "*#batch D"]) -> Float[Tensor, "..."]:
         middle = (x - self.loc) / self.scale
@@ -89,7 +89,8 @@ class Laplace:
         return self.loc
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n *batch D"]:
-        u = uniform_like(n, self.loc, generator) - 0.5
+        # a uniform number of 0 would be drawn as minus infinity
+        u = uniform_like(n, self.loc, generator).clamp_min(torch.finfo(self.loc.dtype).eps) - 0.5
         return self.loc - self.scale * u.sign() * torch.log1p(-2 * u.abs())
 
     def log_prob(self, x: Float[Tensor, "*#batch D"]) -> Float[Tensor, "..."]:
@@ -114,9 +115,11 @@ class StudentT:
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n *batch D"]:
         noise = normal_like(n, self.loc, generator)
         half = (0.5 * self.freedom).expand(noise.shape).contiguous()
-        return self.loc + self.scale * noise * (half / torch._standard_gamma(half, generator)).sqrt()
+        gamma = torch._standard_gamma(half, generator)  # pyright: ignore[reportPrivateImportUsage]
+        return self.loc + self.scale * noise * (half / gamma).sqrt()
 
     def log_prob(self, x: Float[Tensor, "*#batch D"]) -> Float[Tensor, "..."]:
         z, df = (x - self.loc) / self.scale, self.freedom
-        constant = torch.lgamma(0.5 * (df + 1)) - torch.lgamma(0.5 * df) - 0.5 * (math.pi * df).log()
-        return (constant - self.scale.log() - 0.5 * (df + 1) * torch.log1p(z.square() / df)).sum(-1)
+        half = 0.5 * df.double()  # single precision would lose 1e-4 nats a value at hundreds of degrees
+        constant = torch.lgamma(half + 0.5) - torch.lgamma(half) - 0.5 * (2 * math.pi * half).log()
+        return (constant.to(z.dtype) - self.scale.log() - 0.5 * (df + 1) * torch.log1p(z.square() / df)).sum(-1)

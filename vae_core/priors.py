@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,7 @@ from torch.quasirandom import SobolEngine
 
 from vae_core.autoencoder import Nothing
 from vae_core.config import ModelConfig
-from vae_core.distributions import Bernoulli, Density, Normal
+from vae_core.distributions import Bernoulli, Normal
 from vae_core.families import bounded_scale
 from vae_core.gaussians import FullNormal, MixtureOfNormals
 from vae_core.posteriors import tril_from
@@ -35,9 +36,11 @@ def cholesky(covariance: Float[Tensor, "D D"]) -> Float[Tensor, "D D"]:
     """The lower Cholesky factor. Raises ValueError for a matrix that is no covariance, saying why."""
     if not torch.allclose(covariance, covariance.mT):
         worst = (covariance - covariance.mT).abs().max().item()
-        raise ValueError(f"prior covariance must be symmetric; got entries that differ by {worst:.3g} from their mirror")
-    smallest = torch.linalg.eigvalsh(covariance)[0].item()
-    if not smallest > 0:
+        raise ValueError(
+            f"prior covariance must be symmetric; got entries that differ by {worst:.3g} from their mirror"
+        )
+    smallest, largest = torch.linalg.eigvalsh(covariance)[[0, -1]].tolist()
+    if not smallest > len(covariance) * torch.finfo(covariance.dtype).eps * largest:  # as good as 0
         raise ValueError(f"prior covariance must be positive definite; got smallest eigenvalue {smallest:.3g}")
     return torch.linalg.cholesky(covariance)
 
@@ -52,9 +55,12 @@ def given_gaussian(
     if len(mean) not in (0, size):
         raise ValueError(f"prior mean must have {size} numbers, one a latent dimension; got {len(mean)}")
     if len(covariance) not in (0, size * size):
-        raise ValueError(f"prior covariance must have {size * size} numbers, {size} rows of {size}; got {len(covariance)}")
+        raise ValueError(
+            f"prior covariance must have {size * size} numbers, {size} rows of {size}; got {len(covariance)}"
+        )
     loc = torch.tensor(mean or [0.0] * size, dtype=torch.float64)
-    matrix = torch.tensor(covariance, dtype=torch.float64).reshape(size, size) if covariance else torch.eye(size).double()
+    given = covariance or torch.eye(size).flatten().tolist()
+    matrix = torch.tensor(given, dtype=torch.float64).reshape(size, size)
     if not (loc.isfinite().all() and matrix.isfinite().all()):
         raise ValueError("prior mean and covariance must be finite numbers")
     return loc, cholesky(matrix)
@@ -111,6 +117,8 @@ class MixturePrior(nn.Module):
 class VampPrior(nn.Module):
     """The mean of q(z|u) over learned pseudo-inputs u (Tomczak & Welling 2018, eq. 9), with a diagonal Gaussian q."""
 
+    logits: Tensor
+
     def __init__(self, pixels: int, count: int, encoder: nn.Module) -> None:
         super().__init__()
         self.raw_inputs = nn.Parameter(0.5 * spread_normals(count, pixels) - 1)
@@ -153,7 +161,7 @@ class PriorEntry:
     label: str
     help: str
     build: Callable[[ModelConfig, int, nn.Module], nn.Module]
-    density: type[Density]
+    density: type[Any]
 
 
 PRIORS = {

@@ -61,7 +61,7 @@ def manifold_picture(config: Config, model: HelmholtzMachine, sample: Split) -> 
     axes = leading_axes(means.var(0))
     extent = extent_of(means[:, list(axes)])
     with torch.no_grad():
-        points = on_axes(lattice(PICTURE_SIDE, extent), axes, model.prior().mean)
+        points = on_axes(lattice(PICTURE_SIDE, extent), axes, model.centre())
         pixels = model.decode(points).mean.reshape(-1, *DATASETS[config.dataset].shape)
     array = to_bytes(mosaic(pixels, PICTURE_SIDE)).numpy()
     return Image.fromarray(array.squeeze(-1))

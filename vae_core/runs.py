@@ -254,10 +254,16 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 def create(config: Config, owner: str = "") -> Run:
     """A new folder with a name nobody can guess, in state queued. Raises ValueError for impossible settings."""
-    check(config)
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.dataset}-{config.model.latent}d-{secrets.token_hex(8)}"
-    run = Run(runs_root() / name)
-    draft = run.folder.with_name(f".{name}.draft")
+    return create_at(runs_root() / name, config, owner)
+
+
+def create_at(folder: Path, config: Config, owner: str = "") -> Run:
+    """A new run in a folder of the caller's choice, which appears whole or not at all."""
+    check(config)
+    run = Run(folder)
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     (draft / "config.json").write_text(config.to_json(), encoding="utf-8")
     (draft / "owner").write_text(owner, encoding="utf-8")

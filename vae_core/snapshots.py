@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vae_core.config import Config
 from vae_core.datasets import Split
-from vae_core.evaluation import rate_by_dimension
+from vae_core.evaluation import weight_of_dimensions
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.geometry import extent_of, lattice, leading_axes, on_axes, to_bytes
 from vae_core.model import HelmholtzMachine
@@ -23,10 +23,10 @@ def snapshot(config: Config, model: HelmholtzMachine, held_out: Split) -> dict[s
     shown = held_out.head(SCATTER)
     with torch.no_grad():
         posterior = model.encode(likelihood.observe(shown.x, generator=generator))
-        axes = leading_axes(rate_by_dimension(posterior, model.prior()))
+        axes = leading_axes(weight_of_dimensions(model, posterior))
         points = posterior.mean[:, list(axes)].cpu()
         extent = extent_of(points)
-        base = model.prior().mean
+        base = model.centre()
         tiles = model.decode(on_axes(lattice(LATTICE_SIDE, extent).to(base), axes, base)).mean
         rebuilt = model.decode(posterior.mean[:PAIRS]).mean
     return {
