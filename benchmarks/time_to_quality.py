@@ -17,9 +17,10 @@ from vae_core import datasets
 from vae_core.defaults import recipe
 from vae_core.distributions import Bernoulli, Normal
 from vae_core.evaluation import evaluate
-from vae_core.families import StandardNormalPrior, binarise
 from vae_core.launch import in_worker_environment
+from vae_core.likelihoods import binarise
 from vae_core.model import Conditional, HelmholtzMachine
+from vae_core.priors import StandardNormalPrior
 from vae_core.training import fit, generator_for, load_trainer
 from vae_core.worker import few_collections
 

@@ -9,8 +9,10 @@ from tests.test_model import belief_net_bound
 from vae_core import evaluation
 from vae_core.distributions import Bernoulli, Normal
 from vae_core.evaluation import evaluate, example_terms, posterior_means, rate_by_dimension
-from vae_core.families import DiagonalGaussianFamily, FromLogits, StandardNormalPrior, binarise, grey
+from vae_core.families import DiagonalGaussianFamily, FromLogits
+from vae_core.likelihoods import binarise, grey
 from vae_core.model import Conditional, HelmholtzMachine
+from vae_core.priors import StandardNormalPrior
 
 DRAWS = 20_000
 

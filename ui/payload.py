@@ -13,7 +13,8 @@ from torch import Tensor
 from ui.resources import Explored
 from vae_core.config import Config
 from vae_core.datasets import DATASETS
-from vae_core.geometry import extent_of, lattice, on_axes, to_bytes
+from vae_core.geometry import lattice, on_axes, to_bytes
+from vae_core.moments import plane_extent, prior_ellipses
 
 SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 LATTICE_SIDE = 22
@@ -38,6 +39,7 @@ class PlaneView:
     points: Tensor
     labels: Tensor
     tiles: Tensor
+    prior: list[list[float]]
 
     def message(self, **more: Tensor) -> bytes:
         """The view as bytes, with further uint8 images as blobs of their own."""
@@ -50,6 +52,7 @@ class PlaneView:
             "classes": spec.classes,
             "tile": spec.shape[1:],
             "side": round(len(self.tiles) ** 0.5),
+            "prior": self.prior,
         }
         points = (self.points / quantum).round().to(torch.int16)
         blobs = {"points": points, "labels": self.labels, "tiles": self.tiles, **more}
@@ -80,14 +83,16 @@ def snapshot_message(config: Config, tensors: dict[str, Tensor]) -> bytes:
         on_plane(tensors["means"], (first, second)),
         tensors["labels"],
         tensors["lattice"],
+        tensors["prior"].tolist(),
     )
     return view.message(originals=tensors["originals"], reconstructions=tensors["reconstructions"])
 
 
 def model_message(explored: Explored, axes: tuple[int, int]) -> bytes:
-    """The plane of a trained model on two axes, all other coordinates at the prior mean."""
+    """The plane of a trained model on two axes, all other coordinates at the centre."""
     points = on_plane(explored.means, axes)
-    extent, base = extent_of(points), explored.model.prior().mean
+    extent, base = plane_extent(explored.model, points), explored.model.centre()
     with torch.no_grad():
         tiles = explored.model.decode(on_axes(lattice(LATTICE_SIDE, extent), axes, base)).mean
-    return PlaneView(explored.config, axes, extent, points, explored.sample.y, to_bytes(tiles)).message()
+    prior = [list(ellipse) for ellipse in prior_ellipses(explored.model, axes)]
+    return PlaneView(explored.config, axes, extent, points, explored.sample.y, to_bytes(tiles), prior).message()

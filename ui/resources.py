@@ -15,11 +15,11 @@ from torch import Tensor
 from vae_core import datasets, runs
 from vae_core.config import Config
 from vae_core.datasets import Split
-from vae_core.distributions import Normal
-from vae_core.evaluation import rate_by_dimension
-from vae_core.likelihoods import LIKELIHOODS
+from vae_core.evaluation import rate_splits, weight_of_dimensions
+from vae_core.gaps import can_measure_gaps
 from vae_core.geometry import leading_axes
 from vae_core.launch import LocalLauncher
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.model import HelmholtzMachine
 from vae_core.publish import SAMPLE, read_sample
 from vae_core.training import generator_for
@@ -48,20 +48,26 @@ def locate(reference: str) -> Path | None:
 
 @dataclass(frozen=True)
 class Explored:
-    """A model with a held-out sample, what it saw of it (`seen`), and q(z|x) of all of it: means and scales [N, H]."""
+    """A model with a held-out sample, what it saw of it (`seen`), the means of q(z|x) of all of it [N, H], and how much
+    every dimension carries, in nats or else (`by_rate` false) as variance of those means."""
 
     config: Config
     model: HelmholtzMachine
     sample: Split
     seen: Tensor
     means: Tensor
-    scales: Tensor
-    rates: Tensor
+    weights: Tensor
+    by_rate: bool
+
+    @property
+    def exact(self) -> bool:
+        """Whether log p(x) and the gaps of an example can be computed."""
+        return can_measure_gaps(self.model)
 
     @property
     def axes(self) -> tuple[int, int]:
         """The two dimensions that carry most."""
-        return leading_axes(self.rates)
+        return leading_axes(self.weights)
 
 
 def version(folder: Path) -> str:
@@ -84,6 +90,5 @@ def _explored(folder: Path, version: str) -> Explored:
     seen = LIKELIHOODS[config.model.likelihood].observe(sample.x, generator=generator)
     with torch.no_grad():
         posterior = model.encode(seen)
-        rates = rate_by_dimension(posterior, model.prior())
-    assert isinstance(posterior, Normal)  # rate_by_dimension refuses all others
-    return Explored(config, model, sample, seen, posterior.mean, posterior.scale, rates)
+    by_rate = rate_splits(model, posterior)
+    return Explored(config, model, sample, seen, posterior.mean, weight_of_dimensions(model, posterior), by_rate)

@@ -1,8 +1,12 @@
 """Values to words, the same on every page."""
 
-from vae_core.config import Config
+from vae_core.bounds import BOUNDS
+from vae_core.config import Config, ObjectiveConfig
 from vae_core.datasets import DATASETS
+from vae_core.estimators import ESTIMATORS
 from vae_core.likelihoods import LIKELIHOODS
+from vae_core.posteriors import POSTERIORS
+from vae_core.priors import PRIORS
 from vae_core.runs import Status
 
 
@@ -23,7 +27,7 @@ def recipe_line(config: Config) -> str:
     warmup = f" · warm-up {objective.warmup_epochs} epochs" if objective.warmup_epochs else ""
     return (
         f"{LIKELIHOODS[model.likelihood].label} · "
-        f"{model.network} {'-'.join(map(str, model.widths))} {model.activation} · "
+        f"{model.network} {'-'.join(map(str, model.widths)) or 'linear'} {model.activation} · {_inference(config)}"
         f"{schedule.optimiser} {schedule.learning_rate:g} · batch {schedule.batch_size} · {schedule.epochs} epochs"
         f"{beta}{warmup} · seed {config.seed}"
     )
@@ -37,9 +41,55 @@ def describe(config: Config, status: Status) -> str:
     )
 
 
+def _inference(config: Config) -> str:
+    """What of a recipe's inference differs from the plain VAE, each with a dot behind it."""
+    model, objective, plain = config.model, config.objective, Config()
+    parts = [
+        f"layers {'-'.join(map(str, model.layers))}" if model.below else "",
+        f"q: {POSTERIORS[model.posterior].label}" if model.posterior != plain.model.posterior else "",
+        f"prior: {PRIORS[model.prior].label}" if model.prior != plain.model.prior else "",
+        _bound_name(objective) if objective.bound != plain.objective.bound else "",
+        ESTIMATORS[objective.estimator].label if objective.estimator != plain.objective.estimator else "",
+        f"{objective.draws} draws" if objective.draws != 1 else "",
+    ]
+    return "".join(f"{part} · " for part in parts if part)
+
+
+def _bound_name(objective: ObjectiveConfig) -> str:
+    """The bound with its numbers."""
+    names = {
+        "iwae": f"IWAE-{objective.draws}",
+        "renyi": f"Rényi bound, α = {objective.alpha:g}",
+        "free_bits": f"ELBO with {objective.free_nats:g} free nats",
+    }
+    return names.get(objective.bound, BOUNDS[objective.bound].label)
+
+
+def bound_note(config: Config) -> str:
+    """What kind of number the ELBO on the page is."""
+    if config.model.posterior == "deterministic":
+        return "A plain autoencoder has neither noise nor KL: its “ELBO” is the reconstruction alone, no bound at all."
+    return f"The ELBO is a {LIKELIHOODS[config.model.likelihood].bounds}."
+
+
+def prior_note(config: Config) -> str:
+    """What the dashed ellipses of a plane are."""
+    if config.model.below or config.model.prior in ("bernoulli", "none"):
+        return ""
+    if config.model.prior in ("mixture", "vamp"):
+        return "Dashed: 1σ of the prior's components."
+    return "Dashed: 1σ and 2σ of the prior."
+
+
 def objective_note(config: Config) -> str:
     """What must be said where the objective is not the ELBO."""
     objective = config.objective
+    if not ESTIMATORS[objective.estimator].unbiased:
+        return f"{ESTIMATORS[objective.estimator].label} follows no single objective; the curves show the ELBO."
+    if objective.bound != "elbo":
+        return (
+            f"This run maximises the {_bound_name(objective)}; the curves show the ELBO, so that runs can be compared."
+        )
     if objective.beta == 1 and not objective.warmup_epochs:
         return ""
     return (

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -122,7 +122,7 @@ BOUNDS = {
 class Objective:
     """A bound with its settings: what an estimator is given."""
 
-    settings: ObjectiveConfig = ObjectiveConfig()
+    settings: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
     @property
     def bound(self) -> Bound:

@@ -20,7 +20,7 @@ def is_linear_gaussian(model: HelmholtzMachine) -> bool:
     """One layer, a Gaussian prior, a linear decoder and Gaussian noise that does not depend on the code."""
     if len(model.generative) != 1 or not isinstance(model.prior(), (Normal, FullNormal)):
         return False
-    layers = list(model.generative[0].trunk.children())
+    layers = list(model.decoder.trunk.children())
     noise = model.decode(model.prior().mean)
     return (
         len(layers) == 1
@@ -38,11 +38,15 @@ def linear_gaussian(model: HelmholtzMachine, x: Float[Tensor, "B D"]) -> tuple[F
     p(x) = N(W mu + b, W S W^T + s^2 I) (Bishop 2006, eq. 2.115-2.117). Raises ValueError for other models.
     """
     if not is_linear_gaussian(model):
-        raise ValueError("the closed form needs a linear decoder with Gaussian noise and a Gaussian prior of one layer; "
-                         "use quadrature for 1 or 2 latent dimensions")  # fmt: skip
-    (linear,) = model.generative[0].trunk.children()
-    prior = as_full(model.prior())
-    scale = model.decode(prior.loc).scale.expand(linear.out_features)
+        raise ValueError(
+            "the closed form needs one layer with a Gaussian prior and a linear decoder with Gaussian noise; "
+            "use quadrature for 1 or 2 latent dimensions"
+        )
+    (linear,) = model.decoder.trunk.children()
+    prior, noise = as_full(model.prior()), model.decode(model.prior().mean)
+    assert isinstance(linear, nn.Linear)  # is_linear_gaussian has seen to both
+    assert isinstance(noise, Normal)
+    scale = noise.scale.expand(linear.out_features)
     loading = linear.weight @ prior.scale_tril
     evidence = FullNormal(linear(prior.loc), torch.linalg.cholesky(loading @ loading.mT + torch.diag(scale.square())))
     # in coordinates where the prior is N(0, I)

@@ -29,6 +29,11 @@ class ModelConfig:
     prior_mean: tuple[float, ...] = ()
     prior_covariance: tuple[float, ...] = ()
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Sizes of the stochastic layers h_1 … h_M, from the data inwards."""
+        return (*self.below, self.latent)
+
 
 @dataclass(frozen=True)
 class ObjectiveConfig:

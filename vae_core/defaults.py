@@ -1,6 +1,7 @@
 """Sensible recipes: what the form and the command line start from for each data set."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vae_core.config import Config, ModelConfig, ScheduleConfig
 
@@ -27,3 +28,47 @@ def recipe(dataset: str, latent: int | None = None) -> Config:
     """The default recipe of a data set, for another latent dimension if one is given."""
     config = RECIPES[dataset]
     return config if latent is None else replace(config, model=replace(config.model, latent=latent))
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to learn, as the settings of model and objective that make it, by name; all others are the plain VAE's."""
+
+    label: str
+    model: dict[str, Any] = field(default_factory=dict)
+    objective: dict[str, Any] = field(default_factory=dict)
+
+
+BINARY = {"posterior": "bernoulli", "prior": "bernoulli", "widths": (), "below": (32,), "latent": 16}
+
+METHODS = {
+    "vae": Method("Variational autoencoder (AEVB)"),
+    "iwae": Method(
+        "Importance-weighted autoencoder", {}, {"bound": "iwae", "estimator": "doubly_reparameterised", "draws": 5}
+    ),
+    "flow": Method("VAE with a flow posterior", {"posterior": "flow"}, {"estimator": "pathwise"}),
+    "vamp": Method("VAE with a VampPrior", {"prior": "vamp", "components": 50}, {"estimator": "pathwise"}),
+    "layers": Method("Two Gaussian layers", {"below": (16,)}, {"estimator": "pathwise"}),
+    "wake_sleep": Method("Helmholtz machine: binary, wake-sleep", BINARY, {"estimator": "wake_sleep"}),
+    "reweighted": Method(
+        "Helmholtz machine: binary, reweighted wake-sleep",
+        BINARY,
+        {"bound": "iwae", "estimator": "reweighted_wake_sleep", "draws": 5},
+    ),
+    "score": Method(
+        "Helmholtz machine: binary, score function (VIMCO)",
+        BINARY,
+        {"bound": "iwae", "estimator": "score_function_loo", "draws": 5},
+    ),
+    "autoencoder": Method(
+        "Plain autoencoder", {"posterior": "deterministic", "prior": "none"}, {"estimator": "pathwise"}
+    ),
+}
+"""What the form offers to start from."""
+
+
+def by_method(config: Config, name: str) -> Config:
+    """A recipe with a method's settings, and the plain VAE's where it has none."""
+    method, plain = METHODS[name], RECIPES[config.dataset]
+    model = replace(plain.model, **method.model)
+    return replace(config, model=model, objective=replace(plain.objective, **method.objective))

@@ -43,9 +43,7 @@ BINARY = Support(
     "binarise grey values first, or use the likelihood 'continuous_bernoulli'",
     lambda x: (x == 0) | (x == 1),
 )
-UNIT = Support(
-    "in [0, 1]", "divide grey levels by 255, or use a Gaussian likelihood", lambda x: (x >= 0) & (x <= 1)
-)
+UNIT = Support("in [0, 1]", "divide grey levels by 255, or use a Gaussian likelihood", lambda x: (x >= 0) & (x <= 1))
 LEVELS = Support(
     "whole multiples of 1/255 in [0, 1]",
     "give 8-bit grey levels divided by 255, or use the likelihood 'continuous_bernoulli'",

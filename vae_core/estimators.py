@@ -80,7 +80,9 @@ def doubly_reparameterised(
     the sum of c (alpha + (1 - alpha) c) d log w through the draws alone. Raises ValueError for bounds without an alpha.
     """
     if objective.bound.alpha is None:
-        raise ValueError(f"doubly reparameterised gradients are not defined for {objective.bound.label}; use 'pathwise'")
+        raise ValueError(
+            f"doubly reparameterised gradients are not defined for {objective.bound.label}; use 'pathwise'"
+        )
     inference = model.infer(x, draws, generator=generator)
     _require_reparameterised(inference)
     # copies, so that the factor acts on what the terms send back, once, and not on the path from layer to layer

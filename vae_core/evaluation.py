@@ -142,27 +142,26 @@ def active_units(means: Float[Tensor, "N H"], *, generator: torch.Generator) -> 
     return int((means.var(0) > ACTIVE_VARIANCE).sum()), torch.stack(counts).double().std().item()
 
 
-def splits_by_dimension(posterior: Density, prior: Density) -> bool:
-    """Whether the KL is a sum over latent dimensions in closed form: for diagonal Gaussians."""
-    return isinstance(posterior, Normal) and isinstance(prior, Normal)
-
-
 @torch.no_grad()
 def rate_by_dimension(posterior: Density, prior: Density) -> Float[Tensor, "H"]:
     """Mean KL of every latent dimension over the batch of `posterior`, nats. Raises TypeError for densities whose KL
     does not split over dimensions: here all but diagonal Gaussians."""
-    if not splits_by_dimension(posterior, prior):
+    if not (isinstance(posterior, Normal) and isinstance(prior, Normal)):
         raise TypeError(f"the KL of {type(posterior).__name__} to {type(prior).__name__} has no terms by dimension")
     return normal_kl_by_dimension(posterior, prior).mean(0)
+
+
+def rate_splits(model: HelmholtzMachine, posterior: Density) -> bool:
+    """Whether the rate is a sum over the dimensions of h_1: for one layer and diagonal Gaussians."""
+    return len(model.recognition) == 1 and isinstance(posterior, Normal) and isinstance(model.prior(), Normal)
 
 
 @torch.no_grad()
 def weight_of_dimensions(model: HelmholtzMachine, posterior: Density) -> Float[Tensor, "H"]:
     """How much every dimension of h_1 carries: its KL in nats where the KL splits over dimensions, else the variance
     of its posterior means over the batch."""
-    prior = model.prior()
-    if len(model.recognition) == 1 and splits_by_dimension(posterior, prior):
-        return rate_by_dimension(posterior, prior)
+    if rate_splits(model, posterior):
+        return rate_by_dimension(posterior, model.prior())
     return posterior.mean.var(0)
 
 

@@ -69,15 +69,19 @@ def numbers(
         return
     few = seen[:CODES]
     use = use_of_code(model, few, generator=generator)
-    yield Number("mutual information", use.information, use.information_se, len(few), f"of x and z for these examples, at most log N = {math.log(len(few)):.2f}")
+    yield Number(
+        "mutual information",
+        use.information,
+        use.information_se,
+        len(few),
+        f"of x and z for these examples, at most log N = {math.log(len(few)):.2f}",
+    )
     if len(model.recognition) == 1:
         yield Number("KL(q(z) || p(z))", use.distance, use.distance_se, len(few), "aggregate posterior to prior")
     yield from _likelihoods(model, seen, wanted, generator)
 
 
-def _likelihoods(
-    model: HelmholtzMachine, seen: Tensor, wanted: Wanted, generator: torch.Generator
-) -> Iterator[Number]:
+def _likelihoods(model: HelmholtzMachine, seen: Tensor, wanted: Wanted, generator: torch.Generator) -> Iterator[Number]:
     """log p(x) in as many ways as were asked for."""
     if wanted.importance_draws:
         some = seen[: wanted.importance_examples]

@@ -1,7 +1,7 @@
 """How a network's raw outputs, with a few parameters of the family's own, become a density.
 
-A family over D values takes `inputs` raw numbers for each example. Where a density has several parameters, all D numbers
-of the first come first, then those of the second: that is how convolutional decoders lay out their channels.
+A family over D values takes `inputs` raw numbers for each example. Where a density has several parameters, all D
+numbers of the first come first, then those of the second: that is how convolutional decoders lay out their channels.
 """
 
 from collections.abc import Callable

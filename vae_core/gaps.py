@@ -35,6 +35,14 @@ def exact_log_evidence(model: HelmholtzMachine, x: Float[Tensor, "B D"], toleran
     return log_evidence(model, x, tolerance)
 
 
+@torch.no_grad()
+def can_measure_gaps(model: HelmholtzMachine) -> bool:
+    """Whether `gaps` serves: one layer of one or two latent dimensions, whose posterior pushes noise through a map."""
+    centre = model.prior().mean
+    q = model.encoder.family(centre.new_zeros(1, model.encoder.family.inputs))
+    return len(model.recognition) == 1 and len(centre) <= 2 and isinstance(q, Pushed)
+
+
 @dataclass(frozen=True)
 class Gaps:
     """Nats per example. `elbo` is the encoder's, `best_elbo` that of the best posterior of the same family for each x,
@@ -83,7 +91,7 @@ def elbo_by_quadrature(
 def best_posterior(model: HelmholtzMachine, x: Float[Tensor, "B D"]) -> Density:
     """The posterior of the model's family with the highest ELBO for each x, found from the encoder's on by Adam on the
     ELBO by quadrature; never worse than the encoder's."""
-    encoder = model.recognition[0]
+    encoder = model.encoder
     with torch.no_grad():
         best = encoder.trunk(x)
         highest = elbo_by_quadrature(model, x, encoder.family(best), COARSE)

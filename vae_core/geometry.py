@@ -32,10 +32,10 @@ def leading_axes(rates: Float[Tensor, "H"]) -> tuple[int, int]:
     return (leading[0], leading[-1])
 
 
-def extent_of(points: Float[Tensor, "N 2"]) -> float:
+def extent_of(points: Float[Tensor, "N 2"], least: float = MINIMUM_EXTENT) -> float:
     """Half the side of a square around the origin that holds 99.5 % of the points, at least three prior sigmas."""
     reach = points.abs().amax(dim=1).quantile(0.995).item()
-    return max(MINIMUM_EXTENT, round(1.05 * reach, 2))
+    return max(least, round(1.05 * reach, 2))
 
 
 def mosaic(images: Float[Tensor, "N C H W"], columns: int) -> Float[Tensor, "height width C"]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -70,16 +71,26 @@ class HelmholtzMachine(nn.Module):
         self.prior = prior
 
     @property
+    def encoder(self) -> Conditional:
+        """The network of q(h_1 | x)."""
+        return cast(Conditional, self.recognition[0])
+
+    @property
+    def decoder(self) -> Conditional:
+        """The network of p(x | h_1)."""
+        return cast(Conditional, self.generative[0])
+
+    @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
     def encode(self, x: Float[Tensor, "B D"]) -> Density:
         """q(h_1 | x)."""
-        return self.recognition[0](x)
+        return self.encoder(x)
 
     def decode(self, h: Float[Tensor, "*batch H"]) -> Density:
         """p(x | h_1)."""
-        return self.generative[0](h)
+        return self.decoder(h)
 
     def infer(
         self, x: Float[Tensor, "B D"], draws: int, *, generator: torch.Generator, through: bool = True
@@ -150,7 +161,7 @@ def _between(config: ModelConfig, sizes: Sequence[int]) -> tuple[list[Conditiona
 def machine(config: ModelConfig, shape: Shape, *, generator: torch.Generator) -> HelmholtzMachine:
     """The machine of a recipe for images of the given shape, freshly initialised with `generator` (on the CPU)."""
     pixels = shape[0] * shape[1] * shape[2]
-    sizes = (*config.below, config.latent)
+    sizes = config.layers
     likelihood = LIKELIHOODS[config.likelihood].build(pixels, config)
     posterior = POSTERIORS[config.posterior].build(sizes[0])
     widths, activation = config.widths, config.activation

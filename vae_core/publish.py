@@ -16,9 +16,10 @@ from vae_core import datasets, runs
 from vae_core.config import Config
 from vae_core.datasets import DATASETS, Split
 from vae_core.evaluation import evaluate, posterior_means
+from vae_core.geometry import lattice, leading_axes, mosaic, on_axes, to_bytes
 from vae_core.likelihoods import LIKELIHOODS
-from vae_core.geometry import extent_of, lattice, leading_axes, mosaic, on_axes, to_bytes
 from vae_core.model import HelmholtzMachine
+from vae_core.moments import plane_extent
 from vae_core.training import choose_device, generator_for
 
 SAMPLE = 2_000
@@ -59,7 +60,7 @@ def manifold_picture(config: Config, model: HelmholtzMachine, sample: Split) -> 
     generator = generator_for(torch.device("cpu"), EVALUATION_SEED, 1)
     means = posterior_means(model, observe, sample.x, generator=generator)
     axes = leading_axes(means.var(0))
-    extent = extent_of(means[:, list(axes)])
+    extent = plane_extent(model, means[:, list(axes)])
     with torch.no_grad():
         points = on_axes(lattice(PICTURE_SIDE, extent), axes, model.centre())
         pixels = model.decode(points).mean.reshape(-1, *DATASETS[config.dataset].shape)

@@ -22,9 +22,13 @@ NODES = 6
 ROOTS = 10
 """Cells in each direction at first; a ring of one more on every side measures what lies outside."""
 REACH = 7.0
-"""The box holds so many standard deviations of the prior on both sides."""
+"""The box holds so many standard deviations of the prior on both sides; every further look takes twice as many."""
 DEEPEST = 16
 LOOKS = 3
+SUDDEN = 100.0
+"""A cell that was so many tolerances off before it was halved has agreed with its halves by chance: look once more."""
+HOPELESS = 0.5
+"""A relative error above which nothing is known."""
 STEEP = 1 / 15
 """A quadratic peak between nodes is higher than the highest node by at most this share of its range in the cell."""
 SURPRISE = 2.0
@@ -34,7 +38,8 @@ EXAMPLES, PARENTS, VALUES = 1_000, 16, 20_000_000
 
 @dataclass(frozen=True)
 class Evidence:
-    """log p(x) with the estimated absolute error, nats per example; `evaluations` of the decoder, for all of them."""
+    """log p(x) with the estimated absolute error, nats per example, infinite where most of the posterior was not found;
+    `evaluations` of the decoder, for all of them."""
 
     log_p: Float[Tensor, "B"]
     error: Float[Tensor, "B"]
@@ -45,8 +50,10 @@ def require_plane(model: HelmholtzMachine) -> None:
     """Raises ValueError unless the machine has one layer of one or two continuous latent dimensions and a prior."""
     prior = model.prior()
     if len(model.recognition) != 1 or isinstance(prior, Bernoulli):
-        raise ValueError("quadrature needs one layer of continuous units; use enumeration for small binary machines, or "
-                         "importance sampling")  # fmt: skip
+        raise ValueError(
+            "quadrature needs one layer of continuous units; use enumeration for small binary machines, or "
+            "importance sampling"
+        )
     size = prior.mean.shape[-1]
     if size > 2:
         raise ValueError(f"quadrature needs 1 or 2 latent dimensions; got {size}: use importance or annealed sampling")
@@ -83,9 +90,7 @@ def _piece(density: Density, place: int, step: int) -> Density:
     return type(density)(*parts)
 
 
-def log_joint(
-    model: HelmholtzMachine, z: Float[Tensor, "G H"], x: Float[Tensor, "B D"]
-) -> Float[Tensor, "G B"]:
+def log_joint(model: HelmholtzMachine, z: Float[Tensor, "G H"], x: Float[Tensor, "B D"]) -> Float[Tensor, "G B"]:
     """log p(x_b, z_g) for every pair, nats."""
     return cross_log_prob(model.decode(z), x) + model.prior().log_prob(z).unsqueeze(-1)
 
@@ -103,18 +108,37 @@ def _rule(dimensions: int, halvings: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class _Level:
-    """Cells of one size: centres [C, D], half widths [D], log-integrals and whether anything is expected, [C, B]."""
+    """Cells of one size: centres [C, D], half widths [D], which lie in the outermost ring [C]; log-integrals, the
+    relative difference that the last halving made, and whether anything is expected, [C, B]."""
 
     centres: Tensor
     half: Tensor
+    ring: Tensor
     integrals: Tensor
+    moved: Tensor
     active: Tensor
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one integration found for each example: log p(x), and relative to p(x) the error of what was integrated and
+    the share of the outermost ring, which stands for all that lies outside."""
+
+    log_p: Tensor
+    error: Tensor
+    ring: Tensor
+
+
+def _apart(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+    """|e^a - e^b| / e^scale, infinite rather than NaN where it overflows."""
+    share = -torch.expm1(-(a - b).abs().nan_to_num(0.0))  # both empty: no difference
+    return torch.where(share > 0, (torch.maximum(a, b) - scale).exp() * share, 0.0)
 
 
 class _Integrator:
     """Adaptive integration of p(x_b, z) over z for a batch of examples."""
 
-    def __init__(self, model: HelmholtzMachine, x: Tensor, tolerance: float) -> None:
+    def __init__(self, model: HelmholtzMachine, x: Tensor, tolerance: float, widening: int) -> None:
         self.model, self.x, self.tolerance = model, x, tolerance
         self.evaluations = 0
         generator = torch.Generator(x.device).manual_seed(0)
@@ -122,14 +146,14 @@ class _Integrator:
         posterior = model.encode(x).sample(32, generator=generator).double()
         self.guess, self.spread = posterior.mean(0), posterior.std(0)
         middle, deviation = prior.mean(0), prior.std(0)
-        low = torch.minimum(middle - REACH * deviation, posterior.amin((0, 1)) - deviation)
-        high = torch.maximum(middle + REACH * deviation, posterior.amax((0, 1)) + deviation)
+        reach, roots = widening * REACH * deviation, widening * ROOTS
+        low = torch.minimum(middle - reach, posterior.amin((0, 1)) - deviation)
+        high = torch.maximum(middle + reach, posterior.amax((0, 1)) + deviation)
         self.size = len(low)
-        self.half = (high - low) / (2 * ROOTS)
-        axes = [low[d] + self.half[d] * (2 * torch.arange(-1, ROOTS + 1).to(low) + 1) for d in range(self.size)]
-        self.roots = torch.cartesian_prod(*axes).reshape(-1, self.size)
-        steps = torch.cartesian_prod(*[torch.arange(ROOTS + 2)] * self.size).reshape(-1, self.size)
-        self.outside = ((steps == 0) | (steps == ROOTS + 1)).any(-1).to(x.device)
+        self.half = (high - low) / (2 * roots)
+        steps = torch.cartesian_prod(*[torch.arange(-1, roots + 1)] * self.size).reshape(-1, self.size).to(x.device)
+        self.roots = low + self.half * (2 * steps + 1)
+        self.ring = ((steps < 0) | (steps == roots)).any(-1)
 
     def _evaluate(self, centres: Tensor, half: Tensor, active: Tensor, halvings: int) -> tuple[Tensor, Tensor]:
         """Log-integrals [C, P, B] of the P parts of every cell, and how high log p(x, z) may rise in them."""
@@ -157,22 +181,24 @@ class _Integrator:
         inside = ((centres[:, None] - self.guess).abs() <= half).all(-1)
         return inside & (half > 3 * self.spread).any(-1)
 
-    def run(self, known: Float[Tensor, "B"]) -> Evidence:
+    def run(self, known: Float[Tensor, "B"]) -> _Look:
         """`known` bounds log p(x) from above as far as it matters for where to look closer: a node that happens to hit
         a narrow peak makes coarse cells promise too much, beside which others look negligible."""
         everyone = torch.ones(len(self.roots), len(self.x), dtype=torch.bool, device=self.x.device)
         first, _ = self._evaluate(self.roots, self.half, everyone, halvings=0)
-        level = _Level(self.roots, self.half, first.squeeze(1), everyone)
+        roots = first.squeeze(1)
+        share = (roots - torch.minimum(torch.logsumexp(roots, dim=0), known)).exp()
+        level = _Level(self.roots, self.half, self.ring, roots, share, everyone)
         settled = torch.full((len(self.x),), -math.inf, dtype=torch.float64, device=self.x.device)
-        doubt = settled.clone()
-        ring = torch.logsumexp(level.integrals[self.outside], dim=0)
+        doubt, ring = settled.clone(), settled.clone()
         for depth in range(DEEPEST):
             parts, peaks = self._evaluate(level.centres, level.half, level.active, halvings=1)
             finer = torch.logsumexp(parts, dim=1)
             total = torch.logaddexp(settled, torch.logsumexp(finer, dim=0))
             scale = torch.minimum(total, known)
-            difference = ((level.integrals - scale).exp() - (finer - scale).exp()).abs()
-            rough = level.active & (difference > self.tolerance / 10) | self._must_split(level.centres, level.half)
+            difference = _apart(level.integrals, finer, scale)
+            rough = (difference > self.tolerance / 10) | (level.moved > SUDDEN * self.tolerance)
+            rough = rough & level.active | self._must_split(level.centres, level.half)
             hidden = (peaks > scale + math.log(self.tolerance / 10)) & (peaks > parts + SURPRISE)
             follow = level.active.unsqueeze(1) & (rough.unsqueeze(1) | hidden)
             if depth == DEEPEST - 1:
@@ -180,21 +206,23 @@ class _Integrator:
             open_cell = follow.any(1)
             done = finer.masked_fill(open_cell, -math.inf)
             left = parts.masked_fill(follow | ~open_cell.unsqueeze(1), -math.inf)
-            settled = torch.logsumexp(torch.cat([settled[None], done, left.flatten(0, 1)]), dim=0)
+            here = torch.logsumexp(torch.cat([done.unsqueeze(1), left], dim=1), dim=1)
+            settled = torch.logsumexp(torch.cat([settled[None], here]), dim=0)
+            ring = torch.logsumexp(torch.cat([ring[None], here[level.ring]]), dim=0)
             doubted = difference.masked_fill(open_cell | ~level.active, 0).sum(0).log() + scale
             doubt = torch.logaddexp(doubt, doubted)
-            level = self._next(level, parts, follow)
+            level = self._next(level, parts, difference, follow)
             if not len(level.centres):
                 break
-        error = (torch.logaddexp(doubt, ring) - settled).exp()
-        return Evidence(settled, error, self.evaluations)
+        return _Look(settled, (doubt - settled).exp(), (ring - settled).exp())
 
-    def _next(self, level: _Level, parts: Tensor, follow: Tensor) -> _Level:
+    def _next(self, level: _Level, parts: Tensor, difference: Tensor, follow: Tensor) -> _Level:
+        count = parts.shape[1]
         kept = follow.any(-1).flatten()
         offsets = _rule(self.size, 1)[0].mean(1).to(level.centres)
         centres = (level.centres[:, None] + level.half * offsets).flatten(0, 1)[kept]
-        active = follow.flatten(0, 1)[kept]
-        return _Level(centres, level.half / 2, parts.flatten(0, 1)[kept], active)
+        ring, moved = (value.repeat_interleave(count, dim=0)[kept] for value in (level.ring, difference))
+        return _Level(centres, level.half / 2, ring, parts.flatten(0, 1)[kept], moved, follow.flatten(0, 1)[kept])
 
 
 @torch.no_grad()
@@ -215,17 +243,19 @@ def log_evidence(model: HelmholtzMachine, x: Float[Tensor, "N D"], tolerance: fl
 
 
 def _integrate(model: HelmholtzMachine, x: Tensor, tolerance: float) -> Evidence:
-    """A first look at all, then again, with what is known, at those that are not exact enough."""
-    known = torch.full((len(x),), math.inf, dtype=torch.float64, device=x.device)
-    found = _Integrator(model, x, tolerance).run(known)
-    log_p, error, evaluations = found.log_p, found.error, found.evaluations
-    for _ in range(LOOKS - 1):
-        again = error > tolerance
-        if not again.any():
+    """A first look at all, then again, wider and with what is known, at those that are not exact enough."""
+    log_p = torch.full((len(x),), math.inf, dtype=torch.float64, device=x.device)
+    error, known, evaluations = log_p.clone(), log_p.clone(), 0
+    for look in range(LOOKS):
+        again = (error > tolerance).nonzero().squeeze(-1)
+        if not len(again):
             break
-        closer = _Integrator(model, x[again], tolerance).run(log_p[again])
-        log_p[again], error[again] = closer.log_p, closer.error
-        evaluations += closer.evaluations
+        integrator = _Integrator(model, x[again], tolerance, 2**look)
+        found = integrator.run(known[again])
+        total = (found.error + found.ring).clamp_min(tolerance / 10)  # what cells that were set aside may hold
+        log_p[again], error[again] = found.log_p, torch.where(total < HOPELESS, total, math.inf)
+        known[again] = torch.where(found.ring < tolerance, found.log_p, math.inf)
+        evaluations += integrator.evaluations
     return Evidence(log_p, error, evaluations)
 
 

@@ -101,7 +101,7 @@ def misfits(model: ModelConfig, objective: ObjectiveConfig) -> list[str]:
     """Why parts that are each known cannot work together: one sentence each, saying what serves instead."""
     posterior, prior = POSTERIORS[model.posterior], PRIORS[model.prior]
     bound, estimator = BOUNDS[objective.bound], ESTIMATORS[objective.estimator]
-    sizes = (*model.below, model.latent)
+    sizes = model.layers
     plain = model.posterior == "deterministic"
     found: list[str] = []
 
@@ -111,7 +111,7 @@ def misfits(model: ModelConfig, objective: ObjectiveConfig) -> list[str]:
 
     refuse(
         (model.posterior == "bernoulli") != (model.prior == "bernoulli"),
-        "A binary code needs both a Bernoulli posterior and a Bernoulli prior; choose Bernoulli for both or for neither.",
+        "A binary code needs a Bernoulli posterior and a Bernoulli prior; choose Bernoulli for both or for neither.",
     )
     refuse(
         plain != (model.prior == "none"),
@@ -129,13 +129,13 @@ def misfits(model: ModelConfig, objective: ObjectiveConfig) -> list[str]:
     )
     refuse(
         model.prior == "vamp" and (model.posterior != "diagonal_gaussian" or len(sizes) > 1),
-        "The VampPrior is made of diagonal Gaussian posteriors of one layer; choose the posterior Gaussian with diagonal "
-        "covariance and no further stochastic layers, or the prior Mixture of Gaussians.",
+        "The VampPrior is made of diagonal Gaussian posteriors of one layer; choose the posterior Gaussian with "
+        "diagonal covariance and no further stochastic layers, or the prior Mixture of Gaussians.",
     )
     refuse(
         model.prior == "vamp" and not estimator.unbiased,
-        f"The VampPrior shares the encoder, which {estimator.label} trains apart; choose the prior Mixture of Gaussians "
-        "or another estimator.",
+        f"The VampPrior shares the encoder, which {estimator.label} trains apart; choose the prior Mixture of "
+        "Gaussians or another estimator.",
     )
     refuse(
         estimator.reparameterised and not posterior.density.reparameterised,
@@ -147,8 +147,12 @@ def misfits(model: ModelConfig, objective: ObjectiveConfig) -> list[str]:
         "The KL of several stochastic layers has no closed form; choose the estimator Pathwise with Monte Carlo KL.",
     )
     refuse(
-        estimator.analytic_kl and estimator.reparameterised and posterior.density.reparameterised and len(sizes) == 1
-        and not plain and (posterior.density, prior.density) not in KL_TABLE,
+        estimator.analytic_kl
+        and estimator.reparameterised
+        and posterior.density.reparameterised
+        and len(sizes) == 1
+        and not plain
+        and (posterior.density, prior.density) not in KL_TABLE,
         f"There is no closed-form KL from the posterior “{posterior.label}” to the prior “{prior.label}”; choose the "
         "estimator Pathwise with Monte Carlo KL.",
     )
@@ -165,8 +169,8 @@ def misfits(model: ModelConfig, objective: ObjectiveConfig) -> list[str]:
     weighted = objective.beta != 1 or objective.warmup_epochs > 0
     refuse(
         weighted and not bound.weighted,
-        f"β = {objective.beta:g}{' with warm-up' if objective.warmup_epochs else ''} weights the KL term of an ELBO, but "
-        f"{bound.label} has no such term; choose β = 1 without warm-up, or the bound ELBO.",
+        f"β = {objective.beta:g}{' with warm-up' if objective.warmup_epochs else ''} weights the KL term of an ELBO, "
+        f"but {bound.label} has no such term; choose β = 1 without warm-up, or the bound ELBO.",
     )
     refuse(
         weighted and not estimator.unbiased,

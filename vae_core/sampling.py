@@ -5,6 +5,7 @@ Both average unbiased estimates of p(x), so that their logs are lower bounds on 
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -95,7 +96,7 @@ def _anneal(model: HelmholtzMachine, x: Tensor, how: Annealing, generator: torch
         z = model.prior().sample(how.chains * len(x), generator=generator).unflatten(0, (how.chains, len(x)))
     log_w = torch.zeros(how.chains, len(x), dtype=torch.float64, device=x.device)
     step = torch.full_like(log_w, how.step_size).to(z)
-    for before, beta in zip(betas[:-1], betas[1:], strict=True):
+    for before, beta in pairwise(betas):
         with torch.no_grad():
             log_w += (beta - before) * model.log_lik(x, (z,)).double()
         z, accepted = _hamiltonian_move(model, x, z, beta, step, how.leapfrog, generator)
@@ -118,7 +119,7 @@ def _hamiltonian_move(
     momentum = torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
     start, slope = energy(z)
     kinetic = 0.5 * momentum.square().sum(-1)
-    place = z
+    place, end = z, start
     for _ in range(leapfrog):
         momentum = momentum - 0.5 * size * slope
         place = place + size * momentum

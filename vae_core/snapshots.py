@@ -6,9 +6,10 @@ from torch import Tensor
 from vae_core.config import Config
 from vae_core.datasets import Split
 from vae_core.evaluation import weight_of_dimensions
+from vae_core.geometry import lattice, leading_axes, on_axes, to_bytes
 from vae_core.likelihoods import LIKELIHOODS
-from vae_core.geometry import extent_of, lattice, leading_axes, on_axes, to_bytes
 from vae_core.model import HelmholtzMachine
+from vae_core.moments import plane_extent, prior_ellipses
 from vae_core.training import generator_for
 
 SCATTER = 1_000
@@ -25,7 +26,7 @@ def snapshot(config: Config, model: HelmholtzMachine, held_out: Split) -> dict[s
         posterior = model.encode(likelihood.observe(shown.x, generator=generator))
         axes = leading_axes(weight_of_dimensions(model, posterior))
         points = posterior.mean[:, list(axes)].cpu()
-        extent = extent_of(points)
+        extent = plane_extent(model, points)
         base = model.centre()
         tiles = model.decode(on_axes(lattice(LATTICE_SIDE, extent).to(base), axes, base)).mean
         rebuilt = model.decode(posterior.mean[:PAIRS]).mean
@@ -35,6 +36,7 @@ def snapshot(config: Config, model: HelmholtzMachine, held_out: Split) -> dict[s
         "axes": torch.tensor(axes),
         "extent": torch.tensor(extent),
         "lattice": to_bytes(tiles),
+        "prior": torch.tensor(prior_ellipses(model, axes)).reshape(-1, 5),
         "originals": shown.x[:PAIRS],
         "reconstructions": to_bytes(rebuilt),
     }

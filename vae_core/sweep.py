@@ -139,7 +139,7 @@ def plot(rows: list[dict[str, Any]], measure: str = "held_out_elbo") -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 100}" height="{height}" '
         'font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="white"/>'
-        f"{''.join(marks)}<text x=\"{left}\" y=\"{height - 12}\">{title}</text></svg>\n"
+        f'{"".join(marks)}<text x="{left}" y="{height - 12}">{title}</text></svg>\n'
     )
 
 

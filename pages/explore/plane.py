@@ -2,15 +2,14 @@
 
 import streamlit as st
 
-from ui.inspection import at_data_point, at_place
+from ui.inspection import at_data_point, at_place, truth
 from ui.latent_plane import latent_plane, picked
 from ui.owner import owner
 from ui.payload import axis_names
 from ui.resources import Explored, explored, locate, pretrained_names, version
-from ui.words import recipe_line
+from ui.words import bound_note, prior_note, recipe_line
 from vae_core import runs
 from vae_core.datasets import DATASETS, DataUnavailable
-from vae_core.likelihoods import LIKELIHOODS
 from vae_core.runs import DamagedRun
 
 PREFERRED = "mnist-2d"
@@ -44,14 +43,17 @@ def choose_model() -> str:
 
 def choose_axes(thing: Explored) -> tuple[int, int]:
     """Which two dimensions span the plane; a choice only where there are more than two."""
-    if thing.config.model.latent <= 2:
+    if thing.means.shape[1] <= 2:
         return thing.axes
-    order = thing.rates.argsort(descending=True).tolist()
+    order = thing.weights.argsort(descending=True).tolist()
+
+    unit = " nats" if thing.by_rate else ""
 
     def label(axis: int) -> str:
-        return f"{axis_names((axis, axis))[0]}: {thing.rates[axis]:.2f} nats"
+        return f"{axis_names((axis, axis))[0]}: {thing.weights[axis]:.2f}{unit}"
 
-    help_text = "Ordered by KL, the nats that a dimension carries. All other coordinates are at the prior mean, 0."
+    carried = "KL, the nats that a dimension carries" if thing.by_rate else "the variance of the posterior means"
+    help_text = f"Ordered by {carried}. All other coordinates are at the centre of the prior."
     left, right = st.columns(2)
     x = left.selectbox("Across", order, index=0, format_func=label, help=help_text)
     y = right.selectbox("Up", order, index=1, format_func=label, help=help_text)
@@ -75,8 +77,22 @@ def plane(thing: Explored, reference: str, token: str, axes: tuple[int, int]) ->
         selection = at_place(thing, axes, at) if index is None else at_data_point(thing, axes, index)
         url = f"/api/models/{reference}/plane?x={axes[0]}&y={axes[1]}&v={token}"
         latent_plane(key, url, selection, remember)
+        if index is not None and thing.exact:
+            how_far(thing, index)
 
     body()
+
+
+def how_far(thing: Explored, index: int) -> None:
+    """The exact log p(x) of the chosen example and the two gaps, when asked for."""
+    if not st.button("How far is this bound from the truth?", icon=":material/straighten:"):
+        return
+    with st.spinner("Integrating over the whole latent plane, and looking for the best posterior …", show_time=True):
+        found = truth(thing, index)
+    with st.container(horizontal=True, gap="small"):
+        for label, value, help_text in found:
+            st.metric(label, value, help=help_text, width="content")
+    st.caption("log p(x) − ELBO = KL(q(z|x) ‖ p(z|x)) = approximation gap + amortisation gap, in nats.")
 
 
 st.title("Latent plane")
@@ -90,12 +106,11 @@ try:
     st.caption(f"{DATASETS[config.dataset].label} · {recipe_line(config)}")
     chosen_axes = choose_axes(thing)
     plane(thing, reference, version(folder), chosen_axes)
-    others = config.model.latent - 2
+    others = thing.means.shape[1] - 2
     st.caption(
         f"Dots are posterior means of {len(thing.sample):,} held-out images, over what the decoder makes of each spot"
-        + (f" with the {others} other coordinates at 0" if others > 0 else "")
-        + f". Dashed circles: 1σ and 2σ of the prior. Numbers are in nats per example; the ELBO is a "
-        f"{LIKELIHOODS[config.model.likelihood].bounds}."
+        + (f" with the {others} other coordinates at the centre" if others > 0 else "")
+        + f". {prior_note(config)} Numbers are in nats per example. {bound_note(config)}"
     )
 except (DamagedRun, DataUnavailable) as damage:
     st.error(f"This model cannot be opened: {damage}")

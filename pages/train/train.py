@@ -9,10 +9,9 @@ from ui.owner import owner
 from ui.pictures import sample_strip
 from ui.resources import launcher
 from ui.theme import TERMS
-from ui.words import clock, describe, nats, objective_note, recipe_line
+from ui.words import bound_note, clock, describe, nats, objective_note, prior_note, recipe_line
 from vae_core import runs
 from vae_core.datasets import DATASETS
-from vae_core.likelihoods import LIKELIHOODS
 from vae_core.rules import problems
 from vae_core.runs import DamagedRun, Run, Status
 
@@ -95,15 +94,17 @@ def numbers(run: Run) -> None:
     if not held_out:
         return
     last = held_out[-1]
-    active = f"{last['active_units']:.0f} of {run.config().model.latent}"
+    model = run.config().model
+    found = (
+        ("Held-out ELBO", nats(last["held_out_elbo"]), "elbo"),
+        ("Reconstruction", nats(last["held_out_reconstruction"]), "reconstruction"),
+        ("KL", nats(last["held_out_kl"]), "kl"),
+        ("Active units", f"{last['active_units']:.0f} of {model.layers[0]}", "active"),
+    )
     with st.container(horizontal=True, gap="small"):
-        for label, value, key in (
-            ("Held-out ELBO", nats(last["held_out_elbo"]), "elbo"),
-            ("Reconstruction", nats(last["held_out_reconstruction"]), "reconstruction"),
-            ("KL", nats(last["held_out_kl"]), "kl"),
-            ("Active units", active, "active"),
-        ):
-            st.metric(label, value, help=TERMS[key], width="content")
+        for label, value, key in found:
+            if model.posterior != "deterministic" or key in ("reconstruction", "active"):
+                st.metric(label, value, help=TERMS[key], width="content")
 
 
 def watch(run: Run) -> None:
@@ -131,7 +132,7 @@ def watch(run: Run) -> None:
             latent_plane(key=f"plane-{run.id}", url=f"/api/runs/{run.id}/snapshots/{steps[-1]}")
             st.caption(
                 "Dots: posterior means of held-out examples. Underneath: what the decoder makes of each spot. "
-                "Dashed: 1σ and 2σ of the prior."
+                f"{prior_note(config)}"
             )
         elif started_active:
             st.caption("The first picture comes with the first step.")
@@ -152,7 +153,7 @@ def watch(run: Run) -> None:
             label_visibility="collapsed",
         )
         live_curves(f"curves-{run.id}", f"/api/runs/{run.id}/metrics", axis or "epoch", started_active)
-        st.caption(f"The ELBO is a {LIKELIHOODS[config.model.likelihood].bounds}. {objective_note(config)}")
+        st.caption(f"{bound_note(config)} {objective_note(config)}")
 
 
 asked = st.query_params.get("run")

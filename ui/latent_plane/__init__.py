@@ -12,6 +12,7 @@ import streamlit as st
 from streamlit.components.v2 import component
 
 from ui.theme import PALETTE
+from vae_core.moments import Ellipse
 
 HERE = Path(__file__).parent
 
@@ -27,13 +28,14 @@ class Picture:
 @dataclass(frozen=True)
 class Selection:
     """What was clicked: its place on the plane, its coordinates in words, pictures, named numbers, and for a data
-    point the posterior's mean and standard deviations on the two axes."""
+    point the posterior q(z|x): an ellipse of one standard deviation, and draws where it is no Gaussian."""
 
     at: tuple[float, float]
     heading: str
     pictures: tuple[Picture, ...]
     numbers: tuple[tuple[str, str, str], ...] = ()
-    ellipse: tuple[float, float, float, float] | None = None
+    ellipse: Ellipse | None = None
+    cloud: tuple[tuple[float, float], ...] = ()
 
 
 def _read(name: str) -> str:

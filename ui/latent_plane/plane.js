@@ -151,14 +151,16 @@ class Plane {
     context.strokeStyle = this.accent;
     context.lineWidth = 1;
     context.setLineDash([3, 4]);
-    for (const sigma of [1, 2]) this.ellipse(context, [0, 0], [sigma, sigma]);
+    const { prior } = this.plane;
+    for (const sigma of prior.length === 1 ? [1, 2] : [1]) for (const one of prior) this.ellipse(context, one, sigma);
     context.setLineDash([]);
   }
 
-  ellipse(context, centre, [a, b]) {
-    const [x, y] = this.toPixels(centre), unit = this.stage.clientWidth / 2 / this.half;
+  // angles count counterclockwise, and the canvas points downwards
+  ellipse(context, [cx, cy, a, b, angle], sigma) {
+    const [x, y] = this.toPixels([cx, cy]), unit = sigma * this.stage.clientWidth / 2 / this.half;
     context.beginPath();
-    context.ellipse(x, y, a * unit, b * unit, 0, 0, 2 * Math.PI);
+    context.ellipse(x, y, a * unit, b * unit, -angle, 0, 2 * Math.PI);
     context.stroke();
   }
 
@@ -213,11 +215,15 @@ class Plane {
       this.ring(context, x, y, 6, `rgb(${this.ink.slice(0, 3)})`);
     }
     if (selection?.ellipse) {
-      const [mx, my, sx, sy] = selection.ellipse;
       context.strokeStyle = `rgb(${this.ink.slice(0, 3)})`;
       for (const [sigma, width] of [[1, 2], [2, 1.2]]) {
         context.lineWidth = width;
-        this.ellipse(context, [mx, my], [sigma * sx, sigma * sy]);
+        this.ellipse(context, selection.ellipse, sigma);
+      }
+      context.fillStyle = context.strokeStyle;
+      for (const draw of selection.cloud) {
+        const [x, y] = this.toPixels(draw);
+        context.fillRect(x - 1, y - 1, 2, 2);
       }
     }
     const onEllipse = selection?.ellipse && this.cursor.every((v, i) => v === selection.at[i]);

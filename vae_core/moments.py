@@ -1,0 +1,61 @@
+"""Means and covariances of densities over the code, and the ellipses that a plane shows of them."""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vae_core.distributions import BINARY, Normal
+from vae_core.gaussians import FullNormal, MixtureOfNormals, as_full
+from vae_core.geometry import extent_of
+from vae_core.model import HelmholtzMachine
+
+DRAWS = 4_096
+BINARY_EXTENT = 1.2
+Ellipse = tuple[float, float, float, float, float]
+"""Centre, half axes of one standard deviation, and the angle of the first, in radians counterclockwise."""
+
+
+def covariance(density: Any, *, generator: torch.Generator) -> Float[Tensor, "*batch D D"]:
+    """Exact for Gaussians; of 4,096 draws for all others."""
+    if isinstance(density, (Normal, FullNormal)):
+        tril = as_full(density).scale_tril
+        return tril @ tril.mT
+    draws = density.sample(DRAWS, generator=generator)
+    centred = draws - draws.mean(0)
+    return torch.einsum("n...i,n...j->...ij", centred, centred) / (DRAWS - 1)
+
+
+def ellipse(mean: Float[Tensor, "D"], spread: Float[Tensor, "D D"], axes: tuple[int, int]) -> Ellipse:
+    """One standard deviation on a plane along two axes; of one dimension, its circle."""
+    x, y = (mean[axis].item() for axis in axes)
+    if axes[0] == axes[1]:
+        deviation = spread[axes[0], axes[0]].sqrt().item()
+        return (x, 0.0, deviation, deviation, 0.0)
+    values, vectors = torch.linalg.eigh(spread[list(axes)][:, list(axes)].double())
+    short, long = values.clamp_min(0).sqrt().tolist()
+    return (x, y, long, short, math.atan2(vectors[1, 1].item(), vectors[0, 1].item()))
+
+
+def plane_extent(model: HelmholtzMachine, points: Float[Tensor, "N 2"]) -> float:
+    """Half the side of the plane that shows these codes; binary codes and their means lie in [0, 1]."""
+    binary = model.encoder.family(torch.zeros(1, model.encoder.family.inputs)).support is BINARY
+    return extent_of(points, BINARY_EXTENT) if binary else extent_of(points)
+
+
+@torch.no_grad()
+def prior_ellipses(model: HelmholtzMachine, axes: tuple[int, int]) -> list[Ellipse]:
+    """One for a Gaussian prior, one a component for a mixture, none for other priors and machines of several layers."""
+    prior = model.prior()
+    if len(model.generative) > 1:
+        return []
+    if isinstance(prior, MixtureOfNormals):
+        return [
+            ellipse(loc, torch.diag(scale.square()), axes) for loc, scale in zip(prior.loc, prior.scale, strict=True)
+        ]
+    if isinstance(prior, (Normal, FullNormal)):
+        tril = as_full(prior).scale_tril
+        return [ellipse(prior.loc, tril @ tril.mT, axes)]
+    return []
