@@ -17,6 +17,7 @@ from vae_core import datasets
 from vae_core.defaults import recipe
 from vae_core.distributions import Bernoulli, Normal
 from vae_core.evaluation import evaluate
+from vae_core.families import Family
 from vae_core.launch import in_worker_environment
 from vae_core.likelihoods import binarise
 from vae_core.model import Conditional, HelmholtzMachine
@@ -27,7 +28,7 @@ from vae_core.worker import few_collections
 TARGET, LOOK, BATCH = -150.0, 100, 128
 
 
-class _Read(nn.Module):
+class _Read(Family):
     """A part of the tutorial network as a conditional density, so that `evaluate` can judge it."""
 
     def __init__(self, density: Callable[[Tensor], Normal | Bernoulli]) -> None:

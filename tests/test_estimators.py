@@ -405,7 +405,6 @@ def test_doubly_reparameterised_gains_with_more_draws() -> None:
     does not."""
     names = ("pathwise", "doubly_reparameterised")
     few, many = ([encoder_variance(name, "iwae", *nearly_right(0.3), draws) for name in names] for draws in (2, 50))
-    print(few, many)
     assert many[1] < 0.1 * many[0]
     assert many[1] / many[0] < 0.5 * few[1] / few[0]
 

@@ -26,7 +26,10 @@ Layers = tuple[Tensor, ...]
 class Conditional(nn.Module):
     """A conditional density p(output | input): a trunk gives raw numbers, a family makes them a density."""
 
-    def __init__(self, trunk: nn.Module, family: nn.Module) -> None:
+    trunk: nn.Module
+    family: Family
+
+    def __init__(self, trunk: nn.Module, family: Family) -> None:
         super().__init__()
         self.trunk, self.family = trunk, family
 
