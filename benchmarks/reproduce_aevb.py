@@ -32,7 +32,7 @@ from vae_core.optimisers import SCHEDULES
 from vae_core.sampling import importance_log_likelihood
 
 RESULTS = Path(__file__).parent / "results"
-BATCH, TRIAL_STEPS = 100, 200
+BATCH, TRIAL_STEPS = 100, 100
 RATES = (0.01, 0.02, 0.1)
 WAYS = {
     "AEVB": ObjectiveConfig("elbo", "pathwise_analytic", 1),
@@ -191,9 +191,9 @@ def main() -> None:
     given, clock = arguments(), Clock()
     torch.set_num_threads(1)
     panels = [
+        *(mnist_panels(given.latent, given.samples) if given.latent else []),
         *(frey_panels(given.frey, given.samples) if given.frey else []),
         *(marginal_panels(given.marginal, given.samples) if given.marginal else []),
-        *(mnist_panels(given.latent, given.samples) if given.latent else []),
     ]
     curves: dict[str, dict[str, Any]] = {}
     for panel in panels:

@@ -14,13 +14,14 @@ LAYERS = [
     {"priors"},
     {"model"},
     {"estimators", "optimisers", "evaluation", "geometry"},
-    {"quadrature", "sampling", "rules", "defaults"},
+    {"quadrature", "sampling", "moments", "rules", "defaults"},
     {"closed_form"},
     {"gaps"},
     {"training"},
     {"runs", "snapshots"},
-    {"worker", "publish"},
+    {"worker", "publish", "evaluation_command"},
     {"launch", "command"},
+    {"sweep"},
 ]
 """Of vae_core, lowest first. A module imports modules of lower layers only."""
 

@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.app.conftest import App
 from ui.inspection import at_data_point
 from ui.resources import Explored, explored, locate
+from vae_core.defaults import METHODS
 from vae_core.geometry import on_axes
 
 pytestmark = pytest.mark.browser
@@ -97,6 +98,22 @@ def test_train_digits_to_the_end_and_explore_them(page: Page, app: App) -> None:
     page.get_by_role("button", name="Explore it").click()
     page.locator(".plane.pickable[data-url]").wait_for()
     assert run.id in page.url
+
+
+def test_train_a_helmholtz_machine_by_wake_sleep(page: Page, app: App) -> None:
+    ready(page, f"{app.url}/train")
+    page.get_by_text("Inference: posterior").click()
+    page.get_by_role("combobox", name="Start from").click()
+    page.get_by_role("option", name=METHODS["wake_sleep"].label).click()
+    expect(page.get_by_role("textbox", name="Stochastic layers below the top")).to_have_value("32")
+    fill(page, "Epochs", "20")
+    page.get_by_role("button", name="Train", exact=True).click()
+    expect(page.get_by_text("Finished at 100%")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Wake-sleep follows no single objective")).to_be_visible()
+    rows = app.run_of(page).rows()
+    assert rows[-1]["held_out_elbo"] > rows[0]["held_out_elbo"] + 5
+    page.get_by_role("button", name="Explore it").click()
+    expect(page.get_by_text("Dots are posterior means")).to_be_visible()
 
 
 def test_reload_and_another_tab_show_the_same_run_going_on(page: Page, app: App) -> None:
@@ -186,7 +203,7 @@ def test_a_click_anywhere_shows_what_the_model_decodes_there(
     eventually(lambda: not np.array_equal(grey_levels(picture), before))
     z = coordinates(page)
     assert np.sign(z).tolist() == list(corner)  # z2 grows upwards
-    latent = on_axes(torch.tensor([z]), thing.axes, thing.model.prior().mean)
+    latent = on_axes(torch.tensor([z]), thing.axes, thing.model.centre())
     expected = (thing.model.decode(latent).mean[0] * 255).round().numpy()
     # coordinates on screen are rounded to 0.005
     assert np.abs(grey_levels(picture) - expected).mean() < 1

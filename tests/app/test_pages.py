@@ -5,8 +5,18 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from ui.resources import explored
+from ui.words import nats
 from vae_core import runs
-from vae_core.defaults import recipe
+from vae_core.bounds import BOUNDS
+from vae_core.datasets import DATASETS
+from vae_core.defaults import METHODS, by_method, recipe
+from vae_core.estimators import ESTIMATORS
+from vae_core.likelihoods import LIKELIHOODS
+from vae_core.optimisers import OPTIMISERS, SCHEDULES
+from vae_core.posteriors import POSTERIORS
+from vae_core.priors import PRIORS
+from vae_core.quadrature import log_evidence
 from vae_core.runs import Status
 
 PROJECT = Path(__file__).parents[2]
@@ -62,12 +72,96 @@ def test_the_form_refuses_impossible_settings(app_test: AppTest, label: str, val
     assert runs.listed(OWNER) == []
 
 
-@pytest.mark.parametrize("text", ["", "a, b", "512, -3", "1.5"])
+@pytest.mark.parametrize("text", ["a, b", "512, -3", "1.5", "0"])
 def test_the_form_refuses_widths_that_are_no_numbers(app_test: AppTest, text: str) -> None:
     app_test.switch_page("pages/train/train.py").run()
     next(field for field in app_test.text_input if field.label == "Layer widths").set_value(text).run()
     assert any("Layer widths" in error for error in texts(app_test, "error"))
     assert app_test.button[0].disabled
+
+
+def choose(test: AppTest, label: str, value: str) -> None:
+    next(box for box in test.selectbox if box.label == label).set_value(value).run()
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_to_start_from_can_be_trained(app_test: AppTest, dataset: str, method: str) -> None:
+    app_test.switch_page("pages/train/train.py").run()
+    app_test.segmented_control[0].set_value(dataset).run()
+    choose(app_test, "Start from", method)
+    assert not app_test.exception
+    assert texts(app_test, "error") == []
+    shown = {box.label: box.value for box in app_test.selectbox}
+    expected = by_method(recipe(dataset), method)
+    assert shown["Posterior q(z|x)"] == expected.model.posterior
+    assert shown["Gradient estimator"] == expected.objective.estimator
+    assert not app_test.button[0].disabled
+
+
+def test_the_form_offers_the_whole_of_every_table(app_test: AppTest) -> None:
+    app_test.switch_page("pages/train/train.py").run()
+    offered = {box.label: len(box.options) for box in app_test.selectbox}
+    tables = {
+        "Likelihood p(x|z)": LIKELIHOODS,
+        "Posterior q(z|x)": POSTERIORS,
+        "Prior p(z)": PRIORS,
+        "Bound": BOUNDS,
+        "Gradient estimator": ESTIMATORS,
+        "Optimiser": OPTIMISERS,
+        "Schedule": SCHEDULES,
+    }
+    assert {label: len(table) for label, table in tables.items()}.items() <= offered.items()
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "sentence"),
+    [
+        ("Posterior q(z|x)", "bernoulli", "A binary code needs a Bernoulli posterior and a Bernoulli prior"),
+        ("Posterior q(z|x)", "flow", "There is no closed-form KL from the posterior “Normalising flow”"),
+        ("Prior p(z)", "mixture", "There is no closed-form KL"),
+        ("Bound", "iwae", "The estimator Pathwise, analytic KL (SGVB-B) does not serve the bound IWAE-K; these do:"),
+        ("Gradient estimator", "score_function_loo", "Draws is 1, but the estimator"),
+    ],
+)
+def test_the_form_says_why_parts_do_not_fit(app_test: AppTest, label: str, value: str, sentence: str) -> None:
+    app_test.switch_page("pages/train/train.py").run()
+    choose(app_test, label, value)
+    assert any(text.startswith(sentence) for text in texts(app_test, "error"))
+    assert app_test.button[0].disabled
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("1, 2, 2, 1", "Prior covariance must be positive definite"),
+        ("1, 0, 0.5, 1", "Prior covariance must be symmetric"),
+        ("1, 2", "Prior covariance must have 4 numbers"),
+        ("one", "Prior covariance is “one”, but must be numbers with commas"),
+    ],
+)
+def test_the_form_refuses_what_is_no_covariance(app_test: AppTest, text: str, sentence: str) -> None:
+    app_test.switch_page("pages/train/train.py").run()
+    choose(app_test, "Prior p(z)", "gaussian")
+    assert texts(app_test, "error") == []
+    next(field for field in app_test.text_input if field.label == "Prior covariance").set_value(text).run()
+    assert any(error.startswith(sentence) for error in texts(app_test, "error"))
+
+
+def test_explore_measures_how_far_a_bound_is_from_the_truth(app_test: AppTest) -> None:
+    app_test.switch_page("pages/explore/plane.py")
+    app_test.query_params["model"] = "digits-2d"
+    app_test.session_state["pick"] = ("digits-2d (0, 1)", {"index": 3, "at": (0.0, 0.0)})
+    app_test.run()
+    app_test.button[0].click().run()
+    assert not app_test.exception
+    shown = {metric.label: metric.value for metric in app_test.metric}
+    thing = explored(PROJECT / "pretrained" / "digits-2d")
+    log_p = log_evidence(thing.model, thing.seen[3:4], 1e-6).log_p.item()
+    assert shown["log p(x)"] == nats(log_p)
+    parts = [float(shown[name].split()[0].replace("−", "-")) for name in shown]
+    assert parts[0] - parts[1] == pytest.approx(parts[2] + parts[3], abs=0.021)
+    assert min(parts[2:]) >= 0
 
 
 def test_a_damaged_run_is_listed_and_the_others_work(app_test: AppTest) -> None:
