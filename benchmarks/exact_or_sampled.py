@@ -40,7 +40,7 @@ def timed(images: int, compute: Callable[[], T]) -> tuple[T, float]:
 
 def stated(values: Tensor) -> dict[str, float]:
     mean, error = mean_and_error(values)
-    return {"mean": mean, "se": error}
+    return {"mean": mean, "se": error, "median": values.median().item()}
 
 
 def exact(model: HelmholtzMachine, x: Tensor, clock: Clock) -> tuple[Tensor, dict[str, Any]]:
@@ -111,7 +111,7 @@ def main() -> None:
     clock = Clock()
     x = binarise(datasets.load("mnist", "test").x[: given.images], generator=stream(given.seed, DATA))
     _, model = load_model(WEIGHTS)
-    show({**vars(given), **compare(model, x, given, clock), "seconds": clock.seconds}, digits=6)
+    show({"settings": vars(given), **compare(model, x, given, clock), "seconds": clock.seconds}, digits=6)
 
 
 if __name__ == "__main__":

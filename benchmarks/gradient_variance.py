@@ -110,7 +110,7 @@ def main() -> None:
     elbo = compare_elbo(model, x, given.repeats, given.seed, clock)
     doubly = compare_iwae(model, x, given.repeats, given.seed, clock)
     result = {"elbo_draws": ELBO_DRAWS, "elbo": elbo, "iwae_pathwise_over_doubly_reparameterised": doubly}
-    show({**vars(given), **result, "seconds": clock.seconds}, digits=3)
+    show({"settings": vars(given), **result, "seconds": clock.seconds}, digits=3)
 
 
 if __name__ == "__main__":

@@ -76,10 +76,10 @@ def mnist_panels(sizes: list[int], samples: int) -> list[Panel]:
 
 
 def frey_panels(sizes: list[int], samples: int) -> list[Panel]:
-    """None where the data set is absent: nobody may hand it on."""
+    """No panels where the data set is absent: it states no licence, so nothing here downloads it."""
     path = datasets.data_root() / "FreyFace" / "frey_faces.npz"
     if not path.is_file():
-        print(f"Frey faces are left out: {path} is not there, and their licence does not let us download them.")
+        print(f"Frey faces are left out: {path} is not there, and nobody may pass it on.")
         return []
     x = torch.from_numpy(np.load(path)["images"]).flatten(1)
     x = x[torch.randperm(len(x), generator=stream(0, DATA))]
@@ -204,7 +204,9 @@ def main() -> None:
             clock.say(f"{panel.name}, {way}: {end['train'][0]:.1f} train, {end['test'][0]:.1f} test")
         draw_figure(curves, RESULTS / "reproduce_aevb.html")
         (RESULTS / "reproduce_aevb.json").write_text(json.dumps(rounded(curves)), encoding="utf-8")
-    show({**vars(given), "curves": curves, "orderings": orderings(curves), "seconds": clock.seconds})
+    show(
+        {"settings": vars(given), "curves": curves, "orderings": orderings(curves), "seconds": clock.seconds}, digits=5
+    )
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def main() -> None:
     given, clock, data = arguments(), Clock(), bars()
     torch.set_num_threads(1)
     kl: dict[str, Any] = {}
-    result = {**vars(given), "images": len(data[0]), "entropy": entropy(data[1]), "kl": kl}
+    result = {"settings": vars(given), "images": len(data[0]), "entropy": entropy(data[1]), "kl": kl}
     for name in given.ways:
         values, begin = [], clock.seconds
         for seed in range(given.seeds):

@@ -76,7 +76,7 @@ def judge(model: HelmholtzMachine, x: Tensor, given: argparse.Namespace) -> dict
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--whole", action="store_true", help=f"the paper's {WHOLE_EPOCHS} epochs, all test images")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=20)
@@ -103,7 +103,7 @@ def main() -> None:
         table[name] = {**found, "paper": ROWS[name].paper, "behind": behind, "seconds": clock.seconds - begin}
         clock.say(f"{name}: {found['minus_log_p']:.2f} ± {found['se']:.2f}; the paper has {ROWS[name].paper:.2f}")
         RESULTS.write_text(json.dumps(rounded(table)), encoding="utf-8")
-    show({**vars(given), "table": table, "seconds": clock.seconds})
+    show({"settings": vars(given), "table": table, "seconds": clock.seconds}, digits=5)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from vae_core import command, runs
-from vae_core.config import Config
+from vae_core.config import Config, ModelConfig, ObjectiveConfig, ScheduleConfig
 from vae_core.datasets import DATASETS
 from vae_core.defaults import RECIPES, recipe
 from vae_core.launch import PROJECT
@@ -38,8 +38,10 @@ def test_help_names_every_option() -> None:
     assert done.stderr == ""
     assert done.stdout.startswith("usage: python -m vae_core.training ")
     options = [
-        "dataset", "network", "widths", "activation", "latent", "likelihood", "draws", "beta", "warmup-epochs",
-        "optimiser", "learning-rate", "schedule", "batch-size", "epochs", "seed", "device", "resume",
+        "dataset", "network", "widths", "activation", "latent", "below", "inner-widths", "likelihood", "sigma",
+        "posterior", "prior", "components", "prior-mean", "prior-covariance", "bound", "estimator", "draws", "alpha",
+        "free-nats", "beta", "warmup-epochs", "optimiser", "learning-rate", "schedule", "batch-size", "epochs", "seed",
+        "device", "resume",
     ]  # fmt: skip
     assert all(f"--{option} " in done.stdout for option in options)
 
@@ -154,6 +156,66 @@ def test_every_option_finds_its_place() -> None:
     assert (schedule.optimiser, schedule.learning_rate, schedule.schedule) == ("sgd", 0.1, "cosine")
     assert (schedule.batch_size, schedule.epochs, config.seed, config.device) == (7, 11, 13, "cpu")
     assert problems(config) == []
+
+
+def test_every_option_of_the_tables_finds_its_place() -> None:
+    config = configured(
+        "--below", "20", "10", "--inner-widths", "30", "--likelihood", "gaussian_fixed", "--sigma", "0.2",
+        "--posterior", "full_gaussian", "--prior", "gaussian", "--components", "7", "--prior-mean", "1", "-0.5",
+        "--prior-covariance", "2", "0.5", "0.5", "1", "--bound", "renyi", "--estimator", "pathwise", "--draws", "4",
+        "--alpha", "0.25", "--free-nats", "1.5",
+    )  # fmt: skip
+    model, objective = config.model, config.objective
+    assert (model.below, model.inner_widths) == ((20, 10), (30,))
+    assert (model.likelihood, model.sigma) == ("gaussian_fixed", 0.2)
+    assert (model.posterior, model.prior, model.components) == ("full_gaussian", "gaussian", 7)
+    assert (model.prior_mean, model.prior_covariance) == ((1.0, -0.5), (2.0, 0.5, 0.5, 1.0))
+    assert (objective.bound, objective.estimator, objective.draws) == ("renyi", "pathwise", 4)
+    assert (objective.alpha, objective.free_nats) == (0.25, 1.5)
+    assert problems(config) == []
+    assert configured("--widths", "--inner-widths").model.widths == ()
+
+
+def test_every_setting_has_an_option() -> None:
+    settings = [f.name for part in (ModelConfig, ObjectiveConfig, ScheduleConfig) for f in fields(part)]
+    given = vars(command.parser().parse_args([]))
+    assert {*settings, "dataset", "seed", "device", "resume"} == set(given)
+
+
+def test_settings_are_replaced_by_name() -> None:
+    base = RECIPES["digits"]
+    assert command.adjusted(base, {}) == base
+    assert command.adjusted(base, {"network": "mlp"}) == base
+    assert command.adjusted(base, {"network": "conv"}).model.widths == (32, 64)
+    assert command.adjusted(base, {"network": "conv", "widths": [4]}).model.widths == (4,)
+    changed = command.adjusted(base, {"beta": 2.0, "epochs": 3, "seed": 5, "below": [9], "unrelated": 1})
+    assert changed == replace(
+        base,
+        model=replace(base.model, below=(9,)),
+        objective=replace(base.objective, beta=2.0),
+        schedule=replace(base.schedule, epochs=3),
+        seed=5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--posterior", "bernoulli"], "A binary code needs"),
+        (["--bound", "iwae"], "does not serve the bound"),
+        (
+            ["--prior", "gaussian", "--prior-mean", "1"],
+            "Prior mean must have 2 numbers",
+        ),
+    ],
+    ids=str,
+)
+def test_parts_that_do_not_fit_are_told(
+    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(monkeypatch, *arguments) == 2
+    assert sentence in capsys.readouterr().err
+    assert runs.listed() == []
 
 
 def test_another_network_gets_widths_of_its_own() -> None:

@@ -83,7 +83,7 @@ def test_a_small_vae(tolerance: float) -> None:
 def test_every_likelihood(name: str, latent: int) -> None:
     gain = 1.0 if name == "laplace" else 2.0  # its kinks are hard on the oracle
     model, x = small_machine(shape=(1, 1, 2), latent=latent, likelihood=name, gain=gain), observed(name, 2)
-    width = 0.01 if latent == 1 else 0.4 if name == "categorical" else 0.2 if name.startswith("dis") else 0.1
+    width = 0.01 if latent == 1 else 0.4 if name in ("categorical", "discretised_logistic") else 0.1
     require_honest(log_evidence(model, x), dense(model, x, reach=5.6, width=width))
 
 

@@ -22,7 +22,7 @@ from vae_core.networks import ACTIVATIONS
 from vae_core.optimisers import OPTIMISERS, SCHEDULES
 from vae_core.posteriors import POSTERIORS
 from vae_core.priors import PRIORS
-from vae_core.rules import check, problems
+from vae_core.rules import check, misfits, problems
 from vae_core.training import Trainer
 
 DIGITS = RECIPES["digits"]
@@ -178,8 +178,8 @@ BOTH_BINARY = (
 )
 BOTH_PLAIN = "A plain autoencoder has neither noise nor prior; choose None for both posterior and prior or for neither."
 PLAIN_IS = (
-    "A plain autoencoder is one layer trained on its reconstruction; choose the bound ELBO, the estimator Pathwise with "
-    "Monte Carlo KL (its KL is 0 here) and no further stochastic layers."
+    "A plain autoencoder is one layer trained on its reconstruction; choose the bound ELBO, the estimator Pathwise "
+    "with Monte Carlo KL (its KL is 0 here) and no further stochastic layers."
 )
 FLOW = (
     "A coupling flow bends one coordinate by another and needs at least 2 latent dimensions in every layer; choose a "
@@ -239,8 +239,8 @@ MISFITS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (
         {},
         {"bound": "renyi", "estimator": "wake_sleep"},
-        "The estimator Wake-sleep does not serve the bound Rényi-α; these do: Pathwise, Monte Carlo KL (SGVB-A), Doubly "
-        "reparameterised (STL, DReG), Score function (black-box VI), Score function, leave-one-out (VIMCO).",
+        "The estimator Wake-sleep does not serve the bound Rényi-α; these do: Pathwise, Monte Carlo KL (SGVB-A), "
+        "Doubly reparameterised (STL, DReG), Score function (black-box VI), Score function, leave-one-out (VIMCO).",
     ),
     (
         {},
@@ -261,8 +261,8 @@ MISFITS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (
         {},
         {"bound": "renyi", "estimator": "pathwise", "warmup_epochs": 3},
-        "β = 1 with warm-up weights the KL term of an ELBO, but Rényi-α has no such term; choose β = 1 without warm-up, "
-        "or the bound ELBO.",
+        "β = 1 with warm-up weights the KL term of an ELBO, but Rényi-α has no such term; choose β = 1 without "
+        "warm-up, or the bound ELBO.",
     ),
     (
         {},
@@ -310,13 +310,16 @@ def test_an_estimator_takes_its_bounds_only(estimator: str, bound: str) -> None:
     )
 
 
-def tiny(
-    likelihood: str, posterior: str, prior: str, below: tuple[int, ...], bound: str, estimator: str
-) -> tuple[Config, Split]:
+@pytest.fixture(scope="module")
+def split() -> Split:
+    return datasets.load("digits", "train").head(8)
+
+
+def tiny(likelihood: str, posterior: str, prior: str, below: tuple[int, ...], bound: str, estimator: str) -> Config:
     model = ModelConfig("mlp", (4,), "silu", 2, likelihood, posterior, prior, below, components=3)
     objective = ObjectiveConfig(bound, estimator, draws=2)
     schedule = ScheduleConfig(batch_size=8, epochs=1)
-    return Config("digits", model, objective, schedule, device="cpu"), datasets.load("digits", "train").head(8)
+    return Config("digits", model, objective, schedule, device="cpu")
 
 
 def assert_one_step_trains(config: Config, split: Split) -> None:
@@ -345,7 +348,7 @@ def raises_in_code(config: Config) -> bool:
 
 def assert_estimator_raises(config: Config) -> None:
     model = machine(config.model, DATASETS["digits"].shape, generator=seeded(1))
-    with pytest.raises(ValueError, match="use '|use the estimator '"):
+    with pytest.raises(ValueError, match=r"use (the estimator )?'"):
         ESTIMATORS[config.objective.estimator].estimate(
             model, torch.zeros(2, 64), Objective(config.objective), 2, generator=seeded(1)
         )
@@ -357,10 +360,12 @@ LAYERS = {"one layer": (), "two layers": (3,)}
 @pytest.mark.parametrize(
     ("posterior", "prior", "layers", "estimator"), list(product(POSTERIORS, PRIORS, LAYERS, ESTIMATORS))
 )
-def test_every_combination_is_refused_or_trains(posterior: str, prior: str, layers: str, estimator: str) -> None:
+def test_every_combination_is_refused_or_trains(
+    posterior: str, prior: str, layers: str, estimator: str, split: Split
+) -> None:
     for bound in BOUNDS:
-        config, split = tiny("bernoulli", posterior, prior, LAYERS[layers], bound, estimator)
-        if not problems(config):
+        config = tiny("bernoulli", posterior, prior, LAYERS[layers], bound, estimator)
+        if not misfits(config.model, config.objective):
             assert not raises_in_code(config)
             assert_one_step_trains(config, split)
         elif raises_in_code(config):
@@ -369,20 +374,14 @@ def test_every_combination_is_refused_or_trains(posterior: str, prior: str, laye
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize(("posterior", "prior"), list(product(POSTERIORS, PRIORS)))
-def test_every_likelihood_trains_with_whatever_goes_together(likelihood: str, posterior: str, prior: str) -> None:
+def test_every_likelihood_trains_with_whatever_goes_together(
+    likelihood: str, posterior: str, prior: str, split: Split
+) -> None:
     """With gradients along draws where they pass, and with dreams, which show the encoder draws of the likelihood."""
     for below, estimator in product(LAYERS.values(), ("pathwise", "wake_sleep")):
-        config, split = tiny(likelihood, posterior, prior, below, "elbo", estimator)
-        if not problems(config):
+        config = tiny(likelihood, posterior, prior, below, "elbo", estimator)
+        if not misfits(config.model, config.objective):
             assert_one_step_trains(config, split)
-
-
-def test_every_entry_is_part_of_something_that_trains() -> None:
-    every = product(["bernoulli"], POSTERIORS, PRIORS, LAYERS.values(), BOUNDS, ESTIMATORS)
-    accepted = [parts for parts in every if not problems(tiny(*parts)[0])]
-    assert {posterior for _, posterior, *_ in accepted} == set(POSTERIORS)
-    assert {prior for _, _, prior, *_ in accepted} == set(PRIORS)
-    assert {parts[-2:] for parts in accepted} == {(b, name) for name, e in ESTIMATORS.items() for b in e.bounds}
 
 
 # Recipes that are shipped

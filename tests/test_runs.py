@@ -15,7 +15,19 @@ import torch
 
 from vae_core import runs
 from vae_core.config import Config, ModelConfig
-from vae_core.runs import ACTIVE, DamagedRun, Run, State, Status, create, find, listed, load_model, write_atomically
+from vae_core.runs import (
+    ACTIVE,
+    DamagedRun,
+    Run,
+    State,
+    Status,
+    create,
+    create_at,
+    find,
+    listed,
+    load_model,
+    write_atomically,
+)
 from vae_core.training import new_model
 
 SMALL = Config(model=ModelConfig(widths=(8,)))
@@ -48,6 +60,27 @@ def test_impossible_settings_make_no_folder(runs_folder: Path) -> None:
     with pytest.raises(ValueError, match="Latent dimension is 0"):
         create(replace(SMALL, model=ModelConfig(latent=0)))
     assert not runs_folder.exists()
+
+
+def test_a_run_in_a_folder_of_choice(tmp_path: Path, runs_folder: Path) -> None:
+    folder = tmp_path / "sweep" / "beta=4,seed=0"
+    run = create_at(folder, SMALL, owner="me")
+    assert run.folder == folder
+    assert (run.config(), run.owner, run.status().state) == (SMALL, "me", "queued")
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    with pytest.raises(ValueError, match="Latent dimension is 0"):
+        create_at(tmp_path / "none", replace(SMALL, model=ModelConfig(latent=0)))
+    assert not (tmp_path / "none").exists()
+    assert not runs_folder.exists()
+
+
+def test_a_half_made_run_is_made_anew(tmp_path: Path) -> None:
+    """What a killed process left is no obstacle."""
+    (tmp_path / ".here.draft").mkdir()
+    (tmp_path / ".here.draft" / "owner").write_text("somebody else")
+    run = create_at(tmp_path / "here", SMALL)
+    assert run.owner == ""
+    assert sorted(path.name for path in run.folder.iterdir()) == ["config.json", "owner", "status.json"]
 
 
 def test_find(run: Run) -> None:

@@ -40,6 +40,10 @@ def truth(thing: Explored, index: int) -> list[tuple[str, str, str]]:
     Raises ValueError where no exact way serves.
     """
     found = gaps(thing.model, thing.seen[index : index + 1])
+    if not found.error.isfinite():
+        raise ValueError(
+            "The posterior of this example is too narrow for the finest grid: log p(x) could not be resolved."
+        )
     return [
         ("log p(x)", nats(found.log_p.item()), f"Exact to {found.error.item():.0e} nats: no bound."),
         ("ELBO", nats(found.elbo.item()), "Of the encoder's q(z|x), by quadrature; a lower bound on log p(x)."),

@@ -3,8 +3,9 @@
 import argparse
 import json
 import math
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,7 +65,8 @@ def numbers(
     with torch.no_grad():
         means = torch.cat([model.encode(chunk).mean for chunk in seen.split(CODES)])
     units, units_se = active_units(means, generator=generator)
-    yield Number("active units", units, units_se, count, f"of {means.shape[1]}: variance of posterior means over 0.01")
+    note = f"of {means.shape[1]}: variance of posterior means over 0.01"
+    yield Number("active units", float(units), units_se, count, note)
     if plain:
         return
     few = seen[:CODES]
@@ -104,6 +106,23 @@ def _likelihoods(model: HelmholtzMachine, seen: Tensor, wanted: Wanted, generato
             yield Number(name, *mean_and_error(values), len(some), "part of log p(x) − ELBO")
 
 
+def at_least(least: int) -> Callable[[str], int]:
+    """A type of argument: a whole number that is not too small."""
+
+    def whole(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least {least}")
+        return int(text)
+
+    return whole
+
+
+def device_name(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be auto, cpu, cuda or cuda:N")
+    return text
+
+
 def parser() -> argparse.ArgumentParser:
     default = Wanted()
     out = argparse.ArgumentParser(
@@ -114,15 +133,21 @@ def parser() -> argparse.ArgumentParser:
     add = out.add_argument
     add("folder", type=Path, help="a run folder, or pretrained/NAME")
     add("--split", choices=("validation", "test"), default="test")
-    add("--examples", type=int, metavar="N", help="only the first N")
-    add("--draws", type=int, default=default.draws, metavar="L", help="draws of z for the ELBO")
-    add("--importance-draws", type=int, default=0, metavar="K", help="log-likelihood by IWAE-K, such as 5000")
-    add("--importance-examples", type=int, default=default.importance_examples, metavar="N")
-    add("--exact", type=int, default=0, metavar="N", help="exact log p(x) of N examples, where the model allows it")
-    add("--gaps", type=int, default=0, metavar="N", help="approximation and amortisation gap of N examples")
-    add("--annealed", type=int, default=0, metavar="N", help="annealed importance sampling of N examples")
+    add("--examples", type=at_least(2), metavar="N", help="only the first N")
+    add("--draws", type=at_least(1), default=default.draws, metavar="L", help="draws of z for the ELBO")
+    add("--importance-draws", type=at_least(0), default=0, metavar="K", help="log-likelihood by IWAE-K, such as 5000")
+    add("--importance-examples", type=at_least(2), default=default.importance_examples, metavar="N")
+    add(
+        "--exact",
+        type=at_least(0),
+        default=0,
+        metavar="N",
+        help="exact log p(x) of N examples, where the model allows it",
+    )
+    add("--gaps", type=at_least(0), default=0, metavar="N", help="approximation and amortisation gap of N examples")
+    add("--annealed", type=at_least(0), default=0, metavar="N", help="annealed importance sampling of N examples")
     add("--seed", type=int, default=0)
-    add("--device", default="auto")
+    add("--device", type=device_name, default="auto", help="auto, cpu, cuda or cuda:N")
     add("--out", type=Path, metavar="FILE", help="write the numbers as JSON, too")
     return out
 
@@ -139,9 +164,10 @@ def main() -> int:
             found.append(number)
             print(f"{number.name:20} {number.value:12.4f} ± {number.error:<9.4f} {number.note} ({number.examples:,})")
             sys.stdout.flush()
+        if arguments.out:
+            text = json.dumps([asdict(number) for number in found], indent=2)
+            arguments.out.write_text(text + "\n", encoding="utf-8")
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    if arguments.out:
-        arguments.out.write_text(json.dumps([asdict(number) for number in found], indent=2) + "\n", encoding="utf-8")
     return 0

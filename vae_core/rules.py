@@ -19,6 +19,8 @@ WIDTH_LIMIT = 4096
 DEPTH_LIMIT = 8
 BELOW_LIMIT = 512
 LAYER_LIMIT = 4
+WEIGHT_LIMIT = 20_000_000
+"""Most weights of the decoder's last layer: 80 MB, and three times that with the optimiser's state."""
 EPOCH_LIMIT = 10_000
 
 
@@ -94,7 +96,23 @@ def problems(config: Config) -> list[str]:
         repr(config.device),
         "auto, cpu, cuda or cuda:N",
     )
-    return found or misfits(model, objective)
+    return found or misfits(model, objective) + oversized(config)
+
+
+def oversized(config: Config) -> list[str]:
+    """A sentence if the decoder's last layer would be too large to train and to save."""
+    model, pixels = config.model, math.prod(DATASETS[config.dataset].shape)
+    if model.network == "conv":
+        return []
+    outputs = LIKELIHOODS[model.likelihood].build(pixels, model).inputs
+    before = model.widths[0] if model.widths else model.layers[0]
+    if outputs * before <= WEIGHT_LIMIT:
+        return []
+    return [
+        f"The likelihood {LIKELIHOODS[model.likelihood].label} needs {outputs:,} outputs for {pixels:,} pixels, but a "
+        f"layer of {before} before them takes at most {WEIGHT_LIMIT // before:,}; choose a first width of at most "
+        f"{WEIGHT_LIMIT // outputs} or the likelihood {LIKELIHOODS['discretised_logistic'].label}."
+    ]
 
 
 def misfits(model: ModelConfig, objective: ObjectiveConfig) -> list[str]:

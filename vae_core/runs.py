@@ -40,10 +40,6 @@ Row = dict[str, int | float]
 """One report: a line of metrics.jsonl."""
 
 
-Row = dict[str, int | float]
-"""One report: its step, and numbers by name."""
-
-
 class DamagedRun(ValueError):
     """A file of the folder is missing or unreadable; the message says which and why."""
 

@@ -50,10 +50,13 @@ def axis(text: str) -> tuple[str, list[str]]:
 
 def points(arguments: argparse.Namespace) -> list[Point]:
     """Every combination of the grid with every seed. Raises ValueError for unknown names and impossible settings."""
-    options = argparse.ArgumentParser(prog="--grid", exit_on_error=False)
+    options = argparse.ArgumentParser(prog="--grid", exit_on_error=False, allow_abbrev=False)
     add_recipe(options.add_argument)
     base, grid = configured(arguments), dict(arguments.grid)
-    out = []
+    for name, instead in (("seed", "--seeds"), ("dataset", "--dataset, one sweep for each")):
+        if name in grid:
+            raise ValueError(f"{name} is no axis of the grid: use {instead}")
+    out: list[Point] = []
     for values in itertools.product(*grid.values()):
         setting = dict(zip(grid, values, strict=True))
         words = [w for key, value in setting.items() for w in (f"--{key.replace('_', '-')}", *value.split())]
@@ -70,6 +73,8 @@ def points(arguments: argparse.Namespace) -> list[Point]:
             if wrong:
                 raise ValueError(f"{Point(setting, seed, config).name}: {' '.join(wrong)}")
             out.append(Point(setting, seed, config))
+    if len(grid) < len(arguments.grid) or len({point.name for point in out}) < len(out):
+        raise ValueError("the grid or the seeds name something twice: give every setting, value and seed once")
     return out
 
 

@@ -88,7 +88,11 @@ def how_far(thing: Explored, index: int) -> None:
     if not st.button("How far is this bound from the truth?", icon=":material/straighten:"):
         return
     with st.spinner("Integrating over the whole latent plane, and looking for the best posterior …", show_time=True):
-        found = truth(thing, index)
+        try:
+            found = truth(thing, index)
+        except ValueError as error:
+            st.warning(str(error))
+            return
     with st.container(horizontal=True, gap="small"):
         for label, value, help_text in found:
             st.metric(label, value, help=help_text, width="content")
