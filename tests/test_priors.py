@@ -285,3 +285,13 @@ def test_vamp_draws() -> None:
     draws = model.prior().sample(20_000, generator=seeded(3)).detach()
     expected = vamp(model, 2)
     assert exact.z_scores(draws, expected.mean.detach()).abs().max() < 4.5
+
+
+def test_vamp_of_another_posterior_is_refused() -> None:
+    model = machine(config("vamp", 2), SHAPE, generator=seeded(1))
+    full = machine(ModelConfig(widths=(5,), posterior="full_gaussian"), SHAPE, generator=seeded(1))
+    with pytest.raises(
+        ValueError, match=r"made of diagonal Gaussian posteriors; got FullNormal: use the prior 'mixture'"
+    ):
+        VampPrior(PIXELS, 4, full.encoder)()
+    assert len(model.prior().loc) == 4

@@ -127,6 +127,10 @@ class VampPrior(nn.Module):
 
     def forward(self) -> MixtureOfNormals:
         q = self._encoder[0](self.raw_inputs.sigmoid())
+        if not isinstance(q, Normal):
+            raise ValueError(
+                f"the VampPrior is made of diagonal Gaussian posteriors; got {type(q).__name__}: use the prior 'mixture'"
+            )
         return MixtureOfNormals(self.logits, q.loc, q.scale)
 
 

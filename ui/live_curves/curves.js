@@ -21,6 +21,10 @@ function settledRange(values) {
   return [low - pad, high + pad];
 }
 
+// a first chart takes long: what was drawn so far is shown before the next one begins
+const painted = () => new Promise((resolve) =>
+  document.hidden ? resolve() : requestAnimationFrame(() => setTimeout(resolve)));
+
 class Curves {
   constructor(root) {
     this.root = root;
@@ -66,10 +70,11 @@ class Curves {
     if (this.data.active) this.timer = setTimeout(() => this.poll(), this.rows.length ? POLL : EAGER);
   }
 
-  draw() {
+  async draw() {
     const axis = this.data.axis, { ink, line, font } = this.look;
     for (const chart of this.root.querySelectorAll(".chart")) {
       const name = chart.dataset.name;
+      if (!this.drawn && name !== "elbo") await painted();
       const series = (prefix) => {
         const rows = this.rows.filter((row) => `${prefix}_${name}` in row);
         return { x: rows.map((row) => row[axis]), y: rows.map((row) => row[`${prefix}_${name}`]) };
@@ -89,6 +94,7 @@ class Curves {
       };
       this.plotly.react(chart, traces, layout, { displayModeBar: false, responsive: true });
     }
+    this.drawn = true;
     const last = this.rows.at(-1), heldOut = this.rows.findLast((row) => "held_out_elbo" in row);
     this.root.querySelector(".summary").textContent = `Epoch ${last.epoch}: training ELBO ${last.train_elbo.toFixed(2)} ` +
       `nats per example` + (heldOut ? `, held out ${heldOut.held_out_elbo.toFixed(2)}.` : ".");
