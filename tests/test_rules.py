@@ -402,8 +402,8 @@ def test_a_last_layer_too_large_to_save_is_refused() -> None:
     mnist = RECIPES["mnist"]
     wide = replace(mnist, model=replace(mnist.model, likelihood="categorical"))
     assert problems(wide) == [
-        "The likelihood Categorical, 8-bit needs 200,704 outputs for 784 pixels, but a layer of 512 before them takes at "
-        "most 39,062; choose a first width of at most 99 or the likelihood Discretised logistic, 8-bit."
+        "The likelihood Categorical, 8-bit needs 200,704 outputs for 784 pixels, but a layer of 512 before them "
+        "takes at most 39,062; choose a first width of at most 99 or the likelihood Discretised logistic, 8-bit."
     ]
     assert problems(replace(wide, model=replace(wide.model, widths=(99, 64)))) == []
     assert problems(replace(wide, model=replace(wide.model, widths=(100, 64)))) != []

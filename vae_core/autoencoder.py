@@ -7,20 +7,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vae_core.distributions import REAL, Support
+from vae_core.distributions import REAL, Located, Support
 
 
 @dataclass(frozen=True)
-class Point:
+class Point(Located):
     """A code with no noise. Its `log_prob` is 0 by convention, so that no KL term is left."""
 
     loc: Float[Tensor, "*batch D"]
     reparameterised: ClassVar[bool] = True
     support: ClassVar[Support] = REAL
-
-    @property
-    def mean(self) -> Float[Tensor, "*batch D"]:
-        return self.loc
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n *batch D"]:
         return self.loc.expand(n, *self.loc.shape)

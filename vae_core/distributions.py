@@ -74,12 +74,21 @@ def normal_like(n: int, parameter: Tensor, generator: torch.Generator) -> Tensor
     return torch.randn((n, *parameter.shape), generator=generator, device=parameter.device, dtype=parameter.dtype)
 
 
-class Pushed:
+class Located:
+    """A density with its mean, or its centre where there is no mean, at `loc`."""
+
+    loc: Tensor
+
+    @property
+    def mean(self) -> Float[Tensor, "*batch D"]:
+        return self.loc
+
+
+class Pushed(Located):
     """A density whose draws are standard normal noise pushed through `push`, a differentiable map."""
 
     reparameterised: ClassVar[bool] = True
     support: ClassVar[Support] = REAL
-    loc: Tensor
 
     def push(self, noise: Float[Tensor, "n *batch D"]) -> Float[Tensor, "n *batch D"]:
         raise NotImplementedError
@@ -94,10 +103,6 @@ class Normal(Pushed):
 
     loc: Float[Tensor, "*batch D"]
     scale: Float[Tensor, "*#batch #D"]
-
-    @property
-    def mean(self) -> Float[Tensor, "*batch D"]:
-        return self.loc
 
     def push(self, noise: Float[Tensor, "n *batch D"]) -> Float[Tensor, "n *batch D"]:
         return torch.addcmul(self.loc, self.scale, noise)

@@ -14,6 +14,7 @@ from vae_core.distributions import (
     REAL,
     Bernoulli,
     Density,
+    Located,
     Normal,
     Pushed,
     Support,
@@ -30,10 +31,6 @@ class FullNormal(Pushed):
     loc: Float[Tensor, "*batch D"]
     scale_tril: Float[Tensor, "*batch D D"]
 
-    @property
-    def mean(self) -> Float[Tensor, "*batch D"]:
-        return self.loc
-
     def push(self, noise: Float[Tensor, "n *batch D"]) -> Float[Tensor, "n *batch D"]:
         return self.loc + (self.scale_tril @ noise.unsqueeze(-1)).squeeze(-1)
 
@@ -44,7 +41,7 @@ class FullNormal(Pushed):
 
 
 @dataclass(frozen=True)
-class LowRankNormal:
+class LowRankNormal(Located):
     """N(loc, F F^T + diag(scale^2)) with F = `factor` of R columns; log-determinant by the matrix determinant lemma,
     distance by ridge regression on F (Woodbury's identity without its difference of large numbers)."""
 
@@ -53,10 +50,6 @@ class LowRankNormal:
     scale: Float[Tensor, "*batch D"]
     reparameterised: ClassVar[bool] = True
     support: ClassVar[Support] = REAL
-
-    @property
-    def mean(self) -> Float[Tensor, "*batch D"]:
-        return self.loc
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n *batch D"]:
         common = normal_like(n, self.factor[..., 0, :], generator)

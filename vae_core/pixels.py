@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vae_core.distributions import LEVELS, REAL, Support, normal_like, uniform_like
+from vae_core.distributions import LEVELS, REAL, Located, Support, normal_like, uniform_like
 
 TOP = 255
 
@@ -76,17 +76,13 @@ class DiscretisedLogistic:
 
 
 @dataclass(frozen=True)
-class Laplace:
+class Laplace(Located):
     """Independent double exponentials: density exp(-|x - loc| / scale) / (2 scale)."""
 
     loc: Float[Tensor, "*batch D"]
     scale: Float[Tensor, "*#batch #D"]
     reparameterised: ClassVar[bool] = True
     support: ClassVar[Support] = REAL
-
-    @property
-    def mean(self) -> Float[Tensor, "*batch D"]:
-        return self.loc
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n *batch D"]:
         # a uniform number of 0 would be drawn as minus infinity
@@ -98,7 +94,7 @@ class Laplace:
 
 
 @dataclass(frozen=True)
-class StudentT:
+class StudentT(Located):
     """Independent Student's t of `freedom` degrees: tails of a power law, so that outliers pull little."""
 
     loc: Float[Tensor, "*batch D"]
@@ -106,11 +102,6 @@ class StudentT:
     freedom: Float[Tensor, "*#batch #D"]
     reparameterised: ClassVar[bool] = True
     support: ClassVar[Support] = REAL
-
-    @property
-    def mean(self) -> Float[Tensor, "*batch D"]:
-        """The centre, which is the mean where there is one (more than one degree of freedom)."""
-        return self.loc
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n *batch D"]:
         noise = normal_like(n, self.loc, generator)

@@ -129,7 +129,8 @@ class VampPrior(nn.Module):
         q = self._encoder[0](self.raw_inputs.sigmoid())
         if not isinstance(q, Normal):
             raise ValueError(
-                f"the VampPrior is made of diagonal Gaussian posteriors; got {type(q).__name__}: use the prior 'mixture'"
+                f"the VampPrior is made of diagonal Gaussian posteriors; got {type(q).__name__}: "
+                "use the prior 'mixture'"
             )
         return MixtureOfNormals(self.logits, q.loc, q.scale)
 
