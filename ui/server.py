@@ -122,8 +122,9 @@ def plane(request: Request) -> Response:
         return refusal(str(error), 422)
     except ValueError:
         return refusal("x and y must be whole numbers: two latent dimensions.", 422)
-    if not all(0 <= axis < explored.config.model.latent for axis in axes):
-        return refusal(f"x and y must be from 0 to {explored.config.model.latent - 1}.", 422)
+    dimensions = explored.means.shape[1]
+    if not all(0 <= axis < dimensions for axis in axes):
+        return refusal(f"x and y must be from 0 to {dimensions - 1}.", 422)
     message = model_message(explored, (axes[0], axes[1]))
     return Response(message, media_type="application/octet-stream", headers=FOREVER)
 

@@ -79,7 +79,7 @@ tags: [variational-autoencoder]
 ---
 # {name}
 
-A variational autoencoder of {spec.label} with {model.latent} latent dimensions.
+A variational autoencoder of {spec.label} with {" and ".join(map(str, model.layers))} latent dimensions.
 
 | | |
 |---|---|
@@ -93,7 +93,7 @@ A variational autoencoder of {spec.label} with {model.latent} latent dimensions.
 {metrics["test_examples"]:,} test images, {metrics["draws"]} draws of z each) |
 | rate (KL) | {metrics["test_rate"]:.2f} nats |
 | distortion | {metrics["test_distortion"]:.2f} nats |
-| active units | {metrics["test_active_units"]} of {model.latent} (variance of posterior means above 0.01) |
+| active units | {metrics["test_active_units"]} of {model.layers[0]} (variance of posterior means above 0.01) |
 
 `sample.npz` holds {metrics["sample_examples"]:,} images of the validation part, never trained on.
 Data: {spec.source}. Licence of the data: {spec.licence}. Licence of the weights: MIT.

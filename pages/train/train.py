@@ -111,7 +111,8 @@ def watch(run: Run) -> None:
     """A run, while it goes on and after."""
     config = run.config()
     started_active = run.status().active
-    st.title(f"{DATASETS[config.dataset].label}, {config.model.latent} latent dimensions")
+    layers = " and ".join(map(str, config.model.layers))
+    st.title(f"{DATASETS[config.dataset].label}, {layers} latent dimensions")
     st.caption(recipe_line(config))
 
     @st.fragment(run_every=OFTEN if started_active else None)
