@@ -36,7 +36,8 @@ def recipe_line(config: Config) -> str:
 def describe(config: Config, status: Status) -> str:
     """A run in one line of Markdown."""
     done = f", {status.step / status.total_steps:.0%}" if status.total_steps else ""
-    return f"**{DATASETS[config.dataset].label}, {'-'.join(map(str, config.model.layers))}-D** · {status.state}{done} · {recipe_line(config)}"
+    layers = "-".join(map(str, config.model.layers))
+    return f"**{DATASETS[config.dataset].label}, {layers}-D** · {status.state}{done} · {recipe_line(config)}"
 
 
 def _inference(config: Config) -> str:

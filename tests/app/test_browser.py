@@ -110,8 +110,11 @@ def test_train_a_helmholtz_machine_by_wake_sleep(page: Page, app: App) -> None:
     page.get_by_role("button", name="Train", exact=True).click()
     expect(page.get_by_text("Finished at 100%")).to_be_visible(timeout=60_000)
     expect(page.get_by_text("Wake-sleep follows no single objective")).to_be_visible()
-    rows = app.run_of(page).rows()
+    run = app.run_of(page)
+    rows = run.rows()
     assert rows[-1]["held_out_elbo"] > rows[0]["held_out_elbo"] + 5
+    answers = [page.request.get(f"{app.url}/api/models/{run.id}/plane?x={axis}&y=0").status for axis in (31, 32)]
+    assert answers == [200, 422]  # the first layer has 32 units, the top one 16
     page.get_by_role("button", name="Explore it").click()
     expect(page.get_by_text("Dots are posterior means")).to_be_visible()
 
