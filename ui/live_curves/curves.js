@@ -1,6 +1,6 @@
 // Curves of a run: fetches reports as JSON lines from where it left off and redraws three Plotly charts in place.
 
-const EAGER = 200, POLL = 1000, SETTLED = 0.06;
+const EAGER = 50, POLL = 1000, SETTLED = 0.06;
 
 function loadPlotly(url) {
   return (window.__elboRoomPlotly ??= new Promise((resolve, reject) => {
