@@ -1,8 +1,7 @@
 """What does log p(x) cost, exactly and by sampling, and how far below the truth do samplers stay?
 
-The shipped `mnist-2d`
-on binarised test images: quadrature at two tolerances, importance sampling, annealed importance sampling, and the gap
-of the ELBO split in two.
+The shipped `mnist-2d` on binarised test images: quadrature at two tolerances, importance sampling, annealed importance
+sampling, and the gap of the ELBO split in two.
 """
 
 import argparse

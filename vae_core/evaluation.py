@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from vae_core.distributions import Density, Normal, normal_kl_by_dimension
@@ -78,6 +78,17 @@ def example_terms(
 
 
 @torch.no_grad()
+def code_means(model: HelmholtzMachine, seen: Float[Tensor, "N D"]) -> Float[Tensor, "N H"]:
+    """Means of q(h_1 | x) of values as the likelihood sees them."""
+    return torch.cat([model.encode(chunk).mean for chunk in _chunks(seen)])
+
+
+def count_active(means: Float[Tensor, "N H"]) -> Int[Tensor, ""]:
+    """How many units are active."""
+    return (means.var(0) > ACTIVE_VARIANCE).sum()
+
+
+@torch.no_grad()
 def posterior_means(
     model: HelmholtzMachine, observe: Observe, x: UInt8[Tensor, "N D"], *, generator: torch.Generator
 ) -> Float[Tensor, "N H"]:
@@ -92,13 +103,11 @@ def evaluate(
     """Held-out ELBO and its parts. `observe` turns grey levels into what the likelihood sees, once per example."""
     seen = observe(x, generator=generator)
     terms = example_terms(model, seen, draws, generator=generator)
-    means = torch.cat([model.encode(chunk).mean for chunk in _chunks(seen)])
+    active = int(count_active(code_means(model, seen)))
     (elbo, elbo_se), (rate, rate_se), (reconstruction, reconstruction_se) = map(
         mean_and_error, (terms.elbo, terms.rate, terms.reconstruction)
     )
-    return Evaluation(
-        elbo, elbo_se, rate, rate_se, -reconstruction, reconstruction_se, int((means.var(0) > ACTIVE_VARIANCE).sum())
-    )
+    return Evaluation(elbo, elbo_se, rate, rate_se, -reconstruction, reconstruction_se, active)
 
 
 def mean_and_error(values: Float[Tensor, "N"]) -> tuple[float, float]:
@@ -138,8 +147,8 @@ def active_units(means: Float[Tensor, "N H"], *, generator: torch.Generator) -> 
     counts = []
     for _ in range(100):
         chosen = torch.randint(len(means), (len(means),), generator=generator, device=means.device)
-        counts.append((means[chosen].var(0) > ACTIVE_VARIANCE).sum())
-    return int((means.var(0) > ACTIVE_VARIANCE).sum()), torch.stack(counts).double().std().item()
+        counts.append(count_active(means[chosen]))
+    return int(count_active(means)), torch.stack(counts).double().std().item()
 
 
 @torch.no_grad()

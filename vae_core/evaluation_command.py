@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vae_core import datasets
 from vae_core.config import Config
-from vae_core.evaluation import active_units, evaluate, mean_and_error, use_of_code
+from vae_core.evaluation import active_units, code_means, evaluate, mean_and_error, use_of_code
 from vae_core.gaps import exact_log_evidence, gaps
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.model import HelmholtzMachine
@@ -62,8 +62,7 @@ def numbers(
         yield Number("rate", found.rate, found.rate_se, count, "KL term")
     yield Number("distortion", found.distortion, found.distortion_se, count, "−E log p(x|z)" + ", no bound" * plain)
     seen = likelihood.observe(x, generator=generator)
-    with torch.no_grad():
-        means = torch.cat([model.encode(chunk).mean for chunk in seen.split(CODES)])
+    means = code_means(model, seen)
     units, units_se = active_units(means, generator=generator)
     note = f"of {means.shape[1]}: variance of posterior means over 0.01"
     yield Number("active units", float(units), units_se, count, note)

@@ -18,11 +18,15 @@ Ellipse = tuple[float, float, float, float, float]
 """Centre, half axes of one standard deviation, and the angle of the first, in radians counterclockwise."""
 
 
+def gaussian_covariance(density: Normal | FullNormal) -> Float[Tensor, "*batch D D"]:
+    tril = as_full(density).scale_tril
+    return tril @ tril.mT
+
+
 def covariance(density: Any, *, generator: torch.Generator) -> Float[Tensor, "*batch D D"]:
     """Exact for Gaussians; of 4,096 draws for all others."""
     if isinstance(density, (Normal, FullNormal)):
-        tril = as_full(density).scale_tril
-        return tril @ tril.mT
+        return gaussian_covariance(density)
     draws = density.sample(DRAWS, generator=generator)
     centred = draws - draws.mean(0)
     return torch.einsum("n...i,n...j->...ij", centred, centred) / (DRAWS - 1)
@@ -41,8 +45,7 @@ def ellipse(mean: Float[Tensor, "D"], spread: Float[Tensor, "D D"], axes: tuple[
 
 def plane_extent(model: HelmholtzMachine, points: Float[Tensor, "N 2"]) -> float:
     """Half the side of the plane that shows these codes; binary codes and their means lie in [0, 1]."""
-    binary = model.encoder.family(torch.zeros(1, model.encoder.family.inputs)).support is BINARY
-    return extent_of(points, BINARY_EXTENT) if binary else extent_of(points)
+    return extent_of(points, BINARY_EXTENT) if model.prior().support is BINARY else extent_of(points)
 
 
 @torch.no_grad()
@@ -52,10 +55,8 @@ def prior_ellipses(model: HelmholtzMachine, axes: tuple[int, int]) -> list[Ellip
     if len(model.generative) > 1:
         return []
     if isinstance(prior, MixtureOfNormals):
-        return [
-            ellipse(loc, torch.diag(scale.square()), axes) for loc, scale in zip(prior.loc, prior.scale, strict=True)
-        ]
+        spreads = gaussian_covariance(Normal(prior.loc, prior.scale))
+        return [ellipse(loc, spread, axes) for loc, spread in zip(prior.loc, spreads, strict=True)]
     if isinstance(prior, (Normal, FullNormal)):
-        tril = as_full(prior).scale_tril
-        return [ellipse(prior.loc, tril @ tril.mT, axes)]
+        return [ellipse(prior.loc, gaussian_covariance(prior), axes)]
     return []

@@ -166,7 +166,6 @@ def misfits(model: ModelConfig, objective: ObjectiveConfig) -> list[str]:
     )
     refuse(
         estimator.analytic_kl
-        and estimator.reparameterised
         and posterior.density.reparameterised
         and len(sizes) == 1
         and not plain
