@@ -65,7 +65,7 @@ def test_a_run_and_its_resumption(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = re.split("[\r\n]+", done.stdout.strip())
     assert lines[0] == f"digits: {run.folder}"
     assert all(
-        re.match(r"\[#* *\] +\d+%  [\d,]+ images/s  \d+ s left  ELBO -\d+\.\d\d nats", line) for line in lines[1:-1]
+        re.match(r"\[#* *\] +\d+%  [\d,]+ examples/s  \d+ s left  ELBO -\d+\.\d\d nats", line) for line in lines[1:-1]
     )
     assert lines[-2].startswith(f"[{'#' * command.BAR}] 100%")
     assert lines[-1] == f"finished: {run.folder}"
@@ -231,7 +231,7 @@ def test_the_line_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setenv("COLUMNS", "200")
     row = {"train_elbo": -7.5, "held_out_elbo": -8.25}
     command.show(Status("running", step=5, total_steps=10, seconds=2.0, rate=1234.5), row)
-    line = "[############            ]  50%  1,234 images/s  2 s left  ELBO -7.50 nats, held out -8.25"
+    line = "[############            ]  50%  1,234 examples/s  2 s left  ELBO -7.50 nats, held out -8.25"
     assert capsys.readouterr().out == "\r" + line.ljust(199)
 
 

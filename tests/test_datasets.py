@@ -6,10 +6,10 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
 from torchvision.datasets import mnist
 
-from vae_core import datasets
+from vae_core import datasets, profiles
 from vae_core.datasets import DATA_VARIABLE, DATASETS, DataUnavailable, Part, Split, data_root
 
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -24,8 +24,10 @@ def test_parts_are_what_the_spec_says(name: str, load: Load) -> None:
         split = load(name, part)
         assert len(split) == len(split.y) == getattr(spec.sizes, part)
         assert split.x.shape == (len(split), spec.shape[0] * spec.shape[1] * spec.shape[2])
-        assert split.x.dtype == split.y.dtype == torch.uint8
-        assert split.x.max() == 255
+        assert split.y.dtype == torch.uint8
+        assert split.x.dtype == {"image": torch.uint8, "profile": torch.float32}[spec.kind]
+        assert split.x.min() >= 0
+        assert split.x.max() > 0.9 * {"image": 255, "profile": 1}[spec.kind]
         assert split.y.unique().tolist() == list(range(len(spec.classes)))
 
 
@@ -36,6 +38,47 @@ def test_labels_and_terms_are_stated(name: str) -> None:
     assert spec.source
     assert spec.licence
     assert len(set(spec.classes)) == len(spec.classes)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_profiles_say_what_their_values_are(name: str) -> None:
+    spec = DATASETS[name]
+    values = spec.shape[2] if spec.kind == "profile" else 0
+    assert (spec.kind == "profile") is (spec.shape[:2] == (1, 1))
+    assert len(spec.low) == len(spec.high) == values
+    assert len(set(spec.features)) in (0, values)
+    assert all(low < high for low, high in zip(spec.low, spec.high, strict=True))
+
+
+def part_of(values: np.ndarray, part: Part) -> np.ndarray:
+    """Row by row: five to train, one to validate, one to test."""
+    wanted = {"train": (0, 1, 2, 3, 4), "validation": (5,), "test": (6,)}[part]
+    return np.array([value for place, value in enumerate(values) if place % 7 in wanted])
+
+
+SOURCES = {"cells": profiles.cells, "signals": profiles.signals}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("part", PARTS)
+def test_profiles_are_the_source_in_its_units_but_for_what_is_clipped(name: str, part: Part) -> None:
+    spec, split = DATASETS[name], datasets.load(name, part)
+    values, labels = SOURCES[name]()
+    found, expected = spec.in_units(split.x.double()).numpy(), part_of(values, part)
+    clipped = np.minimum(np.maximum(expected, spec.low), spec.high)
+    span = np.array(spec.high) - spec.low
+    assert (np.abs(found - clipped) / span).max() < 1e-7
+    assert split.y.tolist() == part_of(labels, part).tolist()
+    assert (clipped != expected).mean() < 0.006
+
+
+def test_the_ends_of_a_table_are_those_of_its_training_part() -> None:
+    spec = DATASETS["cells"]
+    train = part_of(load_breast_cancer().data, "train")
+    assert spec.features == tuple(load_breast_cancer().feature_names)
+    assert spec.low == tuple(train.min(0))
+    assert spec.high == tuple(train.max(0))
+    assert [name.lower() for name in spec.classes] == load_breast_cancer().target_names.tolist()
 
 
 def test_digits_are_split_by_place() -> None:

@@ -3,7 +3,18 @@ import pytest
 import torch
 
 from tests.small import seeded
-from vae_core.geometry import MINIMUM_EXTENT, extent_of, lattice, leading_axes, mosaic, on_axes, to_bytes
+from vae_core.geometry import (
+    CHART_HEIGHT,
+    MINIMUM_EXTENT,
+    extent_of,
+    lattice,
+    leading_axes,
+    mosaic,
+    on_axes,
+    pictures,
+    to_bytes,
+)
+from vae_core.networks import Shape
 
 
 def test_lattice_runs_row_by_row_from_the_top_left() -> None:
@@ -75,6 +86,21 @@ def test_mosaic_places_images_in_rows(channels: int) -> None:
         row, column = divmod(number, 3)
         tile = picture[4 * row : 4 * row + 4, 5 * column : 5 * column + 5]
         assert torch.equal(tile, image.permute(1, 2, 0))
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3), (3, 4, 2)])
+def test_pictures_of_images_are_the_images(shape: Shape) -> None:
+    images = torch.rand(5, *shape, generator=seeded(1))
+    assert torch.equal(pictures(images.flatten(1), shape), images)
+
+
+def test_pictures_of_profiles_are_columns_of_their_height() -> None:
+    values = torch.rand(5, 7, generator=seeded(1))
+    columns = pictures(values, (1, 1, 7))
+    assert columns.shape == (5, 1, CHART_HEIGHT, 7)
+    torch.testing.assert_close(columns.sum((1, 2)), CHART_HEIGHT * values)
+    assert (columns.diff(dim=2) >= 0).all()  # filled from the ground up
+    assert ((columns > 0) & (columns < 1)).sum() <= 5 * 7
 
 
 def test_bytes_are_rounded_grey_levels() -> None:

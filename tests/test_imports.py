@@ -8,7 +8,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 LAYERS = [
-    {"distributions", "networks", "config", "planes"},
+    {"distributions", "networks", "config", "profiles", "planes"},
     {"gaussians", "flows", "pixels", "autoencoder", "families", "bounds", "datasets"},
     {"likelihoods", "posteriors"},
     {"priors"},

@@ -160,7 +160,8 @@ def test_only_whole_levels_and_bits_have_probabilities(name: str) -> None:
     """Log-densities may exceed 0, log-probabilities may not; what the bound is called says which."""
     family = built(name, 6)
     value = family(3 * torch.randn(50, family.inputs, generator=seeded(1))).log_prob(observed(name, 6)[0])
-    counted = "density" not in LIKELIHOODS[name].bounds
+    counted = not LIKELIHOODS[name].continuous
+    assert counted is ("density" not in LIKELIHOODS[name].bounds)
     assert counted is (REFUSED[name] is LEVELS or name == "bernoulli")
     assert not counted or value.max() <= 0
 
@@ -209,3 +210,12 @@ def test_binarise_never_rounds_white_to_black() -> None:
 
 def test_grey_is_a_fraction_of_white() -> None:
     assert torch.equal(grey(GREYS, generator=seeded(1)), GREYS.float() / 255)
+
+
+def test_real_values_are_seen_as_they_are_and_never_binarised() -> None:
+    x = torch.rand(3, 6, generator=seeded(1))
+    assert torch.equal(grey(x, generator=seeded(1)), x)
+    with pytest.raises(
+        ValueError, match=r"^x must be uint8 grey .* got torch\.float32: use the likelihood 'gaussian'$"
+    ):
+        binarise(x, generator=seeded(1))

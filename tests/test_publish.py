@@ -1,5 +1,6 @@
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from tests.test_worker import queued
 from vae_core import publish, runs
 from vae_core.config import Config, ModelConfig, ScheduleConfig
 from vae_core.datasets import DATASETS, load
+from vae_core.defaults import recipe
 from vae_core.evaluation import posterior_means
+from vae_core.geometry import CHART_HEIGHT
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.publish import held_out_metrics, manifold_picture, read_sample
 from vae_core.runs import DamagedRun, Run, load_model
@@ -94,6 +97,23 @@ def test_the_picture_is_the_decoded_lattice(published: Path) -> None:
     tile = (model.decode(z).mean.reshape(8, 8) * 255).round().numpy()
     assert np.abs(tile - picture[:8, :8]).max() <= 1
     assert np.array_equal(np.array(manifold_picture(config, model, sample)), picture)
+
+
+@pytest.mark.parametrize("name", ["cells", "signals"])
+def test_profiles_are_published_with_a_picture_of_columns(name: str, tmp_path: Path) -> None:
+    config = replace(recipe(name), schedule=ScheduleConfig(epochs=1, batch_size=32), device="cpu")
+    run = queued(tmp_path / "run", config)
+    assert train(run).state == "finished"
+    target = tmp_path / "small"
+    publish.publish(run, target)
+    sample, metrics = read_sample(target), json.loads((target / "metrics.json").read_text())
+    assert torch.equal(sample.x, load(name, "validation").x)
+    assert metrics["test_examples"] == DATASETS[name].sizes.test
+    assert "nats per example** (lower bound on the log density of the values" in (target / "README.md").read_text()
+    side, (_, _, width) = publish.PICTURE_SIDE, DATASETS[name].shape
+    picture = np.array(Image.open(target / "manifold.png"))
+    assert picture.shape == (side * CHART_HEIGHT, side * width)
+    assert np.unique(picture[:CHART_HEIGHT, :width], axis=0).shape[0] > 2
 
 
 def test_a_run_without_weights_is_not_published(tmp_path: Path) -> None:

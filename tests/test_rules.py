@@ -13,7 +13,7 @@ from vae_core import datasets
 from vae_core.bounds import BOUNDS, Objective
 from vae_core.config import Config, ModelConfig, ObjectiveConfig, ScheduleConfig
 from vae_core.datasets import DATASETS, Split
-from vae_core.defaults import RECIPES
+from vae_core.defaults import METHODS, RECIPES, by_method
 from vae_core.estimators import ESTIMATORS
 from vae_core.gaussians import KL_TABLE
 from vae_core.likelihoods import LIKELIHOODS
@@ -135,6 +135,8 @@ PARTNERS = {
     "renyi": {"estimator": "pathwise"},
     "score_function_loo": {"draws": 2},
     "reweighted_wake_sleep": {"draws": 2, "bound": "iwae"},
+    "cells": {"likelihood": "gaussian"},
+    "signals": {"likelihood": "gaussian"},
 }
 """What entries that do not go with the defaults need beside them."""
 
@@ -153,11 +155,40 @@ def test_every_entry_of_every_table_is_accepted(path: str, value: str) -> None:
 @pytest.mark.parametrize("name", DATASETS)
 def test_batches_may_be_as_large_as_the_training_part(name: str) -> None:
     def with_batch(size: int) -> Config:
-        return replace(DIGITS, dataset=name, schedule=replace(DIGITS.schedule, batch_size=size))
+        return replace(RECIPES[name], schedule=replace(DIGITS.schedule, batch_size=size))
 
     size = DATASETS[name].sizes.train
     assert problems(with_batch(size)) == []
     assert [p.startswith(f"Batch size is {size + 1}, ") for p in problems(with_batch(size + 1))] == [True]
+
+
+PROFILES = [name for name, spec in DATASETS.items() if spec.kind == "profile"]
+REAL = (
+    "Continuous Bernoulli; Gaussian, learned σ; Gaussian, fixed σ; Gaussian, σ(z) for every value; Gaussian, low-rank "
+    "covariance; Laplace, learned scale; Student-t, learned scale and tails"
+)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_profiles_take_likelihoods_of_real_values(name: str, likelihood: str) -> None:
+    recipe, entry = RECIPES[name], LIKELIHOODS[likelihood]
+    found = problems(replace(recipe, model=replace(recipe.model, likelihood=likelihood)))
+    refused = (
+        f"The likelihood {entry.label} is of 8-bit images, but {DATASETS[name].label} has real values; these serve: "
+        f"{REAL}."
+    )
+    assert found == ([] if entry.label in REAL.split("; ") else [refused])
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_profiles_are_not_for_convolutions(name: str) -> None:
+    config = replace(RECIPES[name], model=replace(RECIPES[name].model, network="conv"))
+    (sentence,) = problems(config)
+    assert sentence == (
+        f"A convolutional network reads images, but {DATASETS[name].label} has none; choose a fully connected one "
+        "(mlp)."
+    )
 
 
 def test_every_problem_is_told() -> None:
@@ -382,6 +413,14 @@ def test_every_likelihood_trains_with_whatever_goes_together(
         config = tiny(likelihood, posterior, prior, below, "elbo", estimator)
         if not misfits(config.model, config.objective):
             assert_one_step_trains(config, split)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_on_profiles(name: str, method: str) -> None:
+    config = by_method(RECIPES[name], method)
+    assert problems(config) == []
+    assert_one_step_trains(config, datasets.load(name, "train"))
 
 
 # Recipes that are shipped

@@ -11,14 +11,16 @@ from torch import Tensor
 
 from vae_core import datasets, worker
 from vae_core.config import Config, ModelConfig, ScheduleConfig
-from vae_core.datasets import DATA_VARIABLE
+from vae_core.datasets import DATA_VARIABLE, DATASETS, Part, Split
+from vae_core.defaults import RECIPES
 from vae_core.evaluation import evaluate
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.runs import Row, Run, Status, load_model, load_tensors
-from vae_core.training import StepInfo, Trainer, fit, generator_for, load_trainer
+from vae_core.training import StepInfo, Trainer, fit, generator_for, load_trainer, new_model
 from vae_core.worker import Clock, snapshot, train, useful_threads
 
 CPU = torch.device("cpu")
+Load = Callable[[str, Part], Split]
 SMALL = Config(model=ModelConfig(widths=(32,), latent=3), schedule=ScheduleConfig(epochs=4), device="cpu")
 DIVERGING = replace(
     SMALL, schedule=ScheduleConfig("sgd", learning_rate=1.0, schedule="constant", epochs=5), device="cpu"
@@ -167,6 +169,16 @@ def test_snapshot_of_one_latent_dimension() -> None:
     assert seen["lattice"].shape == (256, 64)
     rows = seen["lattice"].reshape(16, 16, 64)
     assert torch.equal(rows[0], rows[15])  # one coordinate: all rows are the same
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_snapshots_show_every_kind_of_data_as_bytes(name: str, load: Load) -> None:
+    held_out, config = load(name, "validation"), replace(RECIPES[name], device="cpu")
+    seen = snapshot(config, new_model(config), held_out)
+    assert {seen[part].dtype for part in ("originals", "reconstructions", "lattice")} == {torch.uint8}
+    assert seen["originals"].shape == seen["reconstructions"].shape == (10, held_out.x.shape[1])
+    exact = held_out.x[:10] if held_out.x.dtype == torch.uint8 else (255 * held_out.x[:10]).round()
+    assert torch.equal(seen["originals"].float(), exact.float())
 
 
 @pytest.mark.usefixtures("every_step")

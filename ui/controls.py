@@ -87,12 +87,12 @@ def _model(dataset: str, default: ModelConfig) -> ModelConfig:
         LIKELIHOODS,
         default.likelihood,
         f"{key}-likelihood",
-        "What kind of data a decoded image describes. ELBOs of different likelihoods cannot be compared.",
+        "What kind of data a decoded example describes. ELBOs of different likelihoods cannot be compared.",
     )
     model = replace(default, latent=latent, likelihood=likelihood)
     if likelihood != "gaussian_fixed":
         return model
-    return replace(model, sigma=_number("σ of a pixel", default.sigma, f"{key}-sigma", 0.05, "0.001 to 10."))
+    return replace(model, sigma=_number("σ of a value", default.sigma, f"{key}-sigma", 0.05, "0.001 to 10."))
 
 
 def _network(dataset: str, model: ModelConfig, unreadable: Unreadable) -> ModelConfig:

@@ -96,7 +96,7 @@ def show(status: Status, row: Row) -> None:
     done = status.step / max(status.total_steps, 1)
     left = (status.total_steps - status.step) * status.seconds / max(status.step, 1)
     line = (
-        f"[{'#' * round(BAR * done):<{BAR}}] {done:4.0%}  {status.rate:,.0f} images/s  {left:.0f} s left  "
+        f"[{'#' * round(BAR * done):<{BAR}}] {done:4.0%}  {status.rate:,.0f} examples/s  {left:.0f} s left  "
         f"ELBO {row['train_elbo']:.2f} nats"
         + (f", held out {row['held_out_elbo']:.2f}" if "held_out_elbo" in row else "")
     )

@@ -1,8 +1,11 @@
-"""Named data sets as flat uint8 tensors with fixed train / validation / test parts.
+"""Named data sets as flat tensors with fixed train / validation / test parts.
+
+Images are bytes. A profile, a row of a table or a signal, is real values in [0, 1]: each value is scaled by fixed ends
+(for a table, its feature's least and largest value in the training part) and clipped where it lies outside them.
 
 MNIST and Fashion-MNIST lie under the folder named by ELBO_ROOM_DATA (default: the user's cache folder), in
-torchvision's layout, and are downloaded there when absent. The digits come inside scikit-learn.
-The test part is for evaluation only.
+torchvision's layout, and are downloaded there when absent. The digits and the table of cells come inside scikit-learn;
+the signals are computed. The test part is for evaluation only.
 """
 
 import os
@@ -13,13 +16,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, Real, UInt8
 from torch import Tensor
 
+from vae_core import profiles
 from vae_core.networks import Shape
 
 DATA_VARIABLE = "ELBO_ROOM_DATA"
 Part = Literal["train", "validation", "test"]
+Kind = Literal["image", "profile"]
 
 
 class Sizes(NamedTuple):
@@ -30,9 +35,9 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """N examples: grey levels 0…255, one row an image, and their class numbers."""
+    """N examples, one a row: grey levels 0…255 as uint8, or values in [0, 1] as float32; and their class numbers."""
 
-    x: UInt8[Tensor, "N D"]
+    x: Real[Tensor, "N D"]
     y: UInt8[Tensor, "N"]
 
     def __len__(self) -> int:
@@ -47,7 +52,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Spec:
-    """What is known of a data set before it is read."""
+    """What is known of a data set before it is read.
+
+    A profile has the shape (1, 1, D), what 0 and 1 stand for (`low` and `high`, one number a value, in the units of the
+    source) and, if it is the row of a table, the names of its columns.
+    """
 
     label: str
     shape: Shape
@@ -56,6 +65,18 @@ class Spec:
     source: str
     licence: str
     read: Callable[[Part], Split]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    features: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        return "profile" if self.shape[1] == 1 else "image"
+
+    def in_units(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """Values of a profile in the units of the source."""
+        low, high = x.new_tensor(self.low), x.new_tensor(self.high)
+        return low + x * (high - low)
 
 
 class DataUnavailable(RuntimeError):
@@ -100,16 +121,24 @@ def _read_torchvision(folder_name: str, part: Part) -> Split:
     return Split(split.x[cut:], split.y[cut:]) if part == "validation" else split
 
 
+def _every_seventh(x: np.ndarray, labels: np.ndarray, part: Part) -> Split:
+    """Every seventh example is validation, every seventh test: fixed, and all of a sorted source is in every part."""
+    place = np.arange(len(x)) % 7
+    kept = {"train": place < 5, "validation": place == 5, "test": place == 6}[part]
+    return Split(torch.from_numpy(x[kept]), torch.from_numpy(labels[kept].astype(np.uint8)))
+
+
 def _read_digits(part: Part) -> Split:
-    """Every seventh image is validation, every seventh test: fixed, and every writer is in every part."""
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    x = torch.from_numpy(np.round(pixels * (255 / 16)).astype(np.uint8))
-    y = torch.from_numpy(labels.astype(np.uint8))
-    place = torch.arange(len(x)) % 7
-    kept = {"train": place < 5, "validation": place == 5, "test": place == 6}[part]
-    return Split(x[kept], y[kept])
+    return _every_seventh(np.round(pixels * (255 / 16)).astype(np.uint8), np.asarray(labels), part)
+
+
+def _read_profiles(name: str, source: Callable[[], tuple[np.ndarray, np.ndarray]], part: Part) -> Split:
+    values, labels = source()
+    low, high = np.array(DATASETS[name].low), np.array(DATASETS[name].high)
+    return _every_seventh(((values - low) / (high - low)).clip(0, 1).astype(np.float32), labels, part)
 
 
 DIGIT_NAMES = tuple("0123456789")
@@ -144,6 +173,30 @@ DATASETS = {
         "H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, Zalando Research 2017",
         "MIT",
         lambda part: _read_torchvision("FashionMNIST", part),
+    ),
+    "cells": Spec(
+        "Breast cancer cells",
+        (1, 1, len(profiles.CELL_FEATURES)),
+        ("Malignant", "Benign"),
+        Sizes(407, 81, 81),
+        "W. H. Wolberg, W. N. Street, O. L. Mangasarian, Breast Cancer Wisconsin (Diagnostic), UCI repository, as "
+        "shipped by scikit-learn: 30 measures of the nuclei in images of cells",
+        "CC BY 4.0",
+        lambda part: _read_profiles("cells", profiles.cells, part),
+        profiles.CELL_LOW,
+        profiles.CELL_HIGH,
+        profiles.CELL_FEATURES,
+    ),
+    "signals": Spec(
+        "Cylinder, bell, funnel",
+        (1, 1, profiles.TIMES),
+        ("Cylinder", "Bell", "Funnel"),
+        Sizes(1430, 285, 285),
+        "Computed here by the formula of N. Saito, Local feature extraction and its applications, Yale 1994",
+        "none needed",
+        lambda part: _read_profiles("signals", profiles.signals, part),
+        profiles.SIGNAL_LOW,
+        profiles.SIGNAL_HIGH,
     ),
 }
 

@@ -21,6 +21,16 @@ RECIPES = {
         ModelConfig(widths=(512, 256, 128), likelihood="continuous_bernoulli"),
         schedule=ScheduleConfig(epochs=20),
     ),
+    "cells": Config(
+        "cells",
+        ModelConfig(widths=(64, 32), likelihood="gaussian"),
+        schedule=ScheduleConfig(batch_size=32, epochs=200),
+    ),
+    "signals": Config(
+        "signals",
+        ModelConfig(widths=(256, 128, 64), likelihood="gaussian"),
+        schedule=ScheduleConfig(learning_rate=4e-3, batch_size=64, epochs=150),
+    ),
 }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Real
 from torch import Tensor
 
 from vae_core.distributions import Density, Normal, normal_kl_by_dimension
@@ -90,7 +90,7 @@ def count_active(means: Float[Tensor, "N H"]) -> Int[Tensor, ""]:
 
 @torch.no_grad()
 def posterior_means(
-    model: HelmholtzMachine, observe: Observe, x: UInt8[Tensor, "N D"], *, generator: torch.Generator
+    model: HelmholtzMachine, observe: Observe, x: Real[Tensor, "N D"], *, generator: torch.Generator
 ) -> Float[Tensor, "N H"]:
     """Means of q(h_1 | x)."""
     return torch.cat([model.encode(observe(chunk, generator=generator)).mean for chunk in _chunks(x)])
@@ -98,9 +98,9 @@ def posterior_means(
 
 @torch.no_grad()
 def evaluate(
-    model: HelmholtzMachine, observe: Observe, x: UInt8[Tensor, "N D"], *, generator: torch.Generator, draws: int = 1
+    model: HelmholtzMachine, observe: Observe, x: Real[Tensor, "N D"], *, generator: torch.Generator, draws: int = 1
 ) -> Evaluation:
-    """Held-out ELBO and its parts. `observe` turns grey levels into what the likelihood sees, once per example."""
+    """Held-out ELBO and its parts. `observe` turns stored values into what the likelihood sees, once per example."""
     seen = observe(x, generator=generator)
     terms = example_terms(model, seen, draws, generator=generator)
     active = int(count_active(code_means(model, seen)))

@@ -52,7 +52,7 @@ class Wanted:
 def numbers(
     config: Config, model: HelmholtzMachine, x: Tensor, wanted: Wanted, generator: torch.Generator
 ) -> Iterator[Number]:
-    """Every number that was asked for, as soon as it is known; the quick ones first. `x` are bytes [N, D]."""
+    """Every number that was asked for, as soon as it is known; the quick ones first. `x` [N, D] are as stored."""
     likelihood = LIKELIHOODS[config.model.likelihood]
     found = evaluate(model, likelihood.observe, x, generator=generator, draws=wanted.draws)
     plain = config.model.posterior == "deterministic"

@@ -4,7 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vae_core.networks import Shape
+
 MINIMUM_EXTENT = 3.0
+CHART_HEIGHT = 48
 
 
 def lattice(side: int, extent: float) -> Float[Tensor, "{side*side} 2"]:
@@ -36,6 +39,14 @@ def extent_of(points: Float[Tensor, "N 2"], least: float = MINIMUM_EXTENT) -> fl
     """Half the side of a square around the origin that holds 99.5 % of the points, at least three prior sigmas."""
     reach = points.abs().amax(dim=1).quantile(0.995).item()
     return max(least, round(1.05 * reach, 2))
+
+
+def pictures(values: Float[Tensor, "N D"], shape: Shape) -> Float[Tensor, "N C H W"]:
+    """Examples in [0, 1] as images; a profile, of shape (1, 1, D), becomes D columns as high as its values."""
+    if shape[1] > 1:
+        return values.reshape(-1, *shape)
+    below = torch.arange(CHART_HEIGHT, device=values.device).flip(0)
+    return (values[:, None, None] * CHART_HEIGHT - below[:, None]).clamp(0, 1)
 
 
 def mosaic(images: Float[Tensor, "N C H W"], columns: int) -> Float[Tensor, "height width C"]:

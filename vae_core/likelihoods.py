@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from vae_core.config import ModelConfig
@@ -48,7 +48,7 @@ class SharedScaleGaussianFamily(Family):
 
 
 class LowRankGaussianFamily(Family):
-    """N(mu(z), F(z) F(z)^T + diag(sigma(z)^2)): pixels that vary together."""
+    """N(mu(z), F(z) F(z)^T + diag(sigma(z)^2)): values that vary together."""
 
     def __init__(self, size: int, rank: int) -> None:
         super().__init__()
@@ -108,15 +108,20 @@ class StudentTFamily(Family):
         return StudentT(raw, bounded_scale(self.raw_scale), 1 + bounded_scale(self.raw_freedom))
 
 
-def binarise(x: UInt8[Tensor, "*batch D"], *, generator: torch.Generator) -> Float[Tensor, "*batch D"]:
-    """A fresh binary image: each pixel 1 with probability x/255 (dynamic binarisation, Burda et al. 2016)."""
+def binarise(x: Real[Tensor, "*batch D"], *, generator: torch.Generator) -> Float[Tensor, "*batch D"]:
+    """A fresh binary image: each pixel 1 with probability x/255 (dynamic binarisation, Burda et al. 2016).
+
+    Raises ValueError for what is no grey level.
+    """
+    if x.dtype != torch.uint8:
+        raise ValueError(f"x must be uint8 grey levels to be binarised; got {x.dtype}: use the likelihood 'gaussian'")
     uniform = torch.rand(x.shape, generator=generator, device=x.device)
     return (uniform * 255 < x).float()
 
 
-def grey(x: UInt8[Tensor, "*batch D"], *, generator: torch.Generator) -> Float[Tensor, "*batch D"]:
-    """8-bit grey levels as x/255 in [0, 1]; nothing is drawn."""
-    return x / 255
+def grey(x: Real[Tensor, "*batch D"], *, generator: torch.Generator) -> Float[Tensor, "*batch D"]:
+    """8-bit grey levels as x/255 in [0, 1], real values as they are; nothing is drawn."""
+    return x / 255 if x.dtype == torch.uint8 else x
 
 
 Observe = Callable[..., Tensor]
@@ -132,9 +137,16 @@ class LikelihoodEntry:
     observe: Observe
     bounds: str
 
+    @property
+    def continuous(self) -> bool:
+        """Whether it is a density of real values; else a probability of bits or of grey levels."""
+        return self.bounds == DENSITY_BOUND
+
 
 BINARY_BOUND = "lower bound on log p of the binarised image"
-GREY_BOUND = "lower bound on the log density of the grey levels (a density may exceed 1, so it can be positive)"
+DENSITY_BOUND = (
+    "lower bound on the log density of the values, scaled to [0, 1] (a density may exceed 1, so it can be positive)"
+)
 LEVEL_BOUND = "lower bound on log p of the 8-bit image"
 
 LIKELIHOODS = {
@@ -147,38 +159,38 @@ LIKELIHOODS = {
     ),
     "continuous_bernoulli": LikelihoodEntry(
         "Continuous Bernoulli",
-        "A normalised density for grey levels in [0, 1].",
+        "A normalised density for values in [0, 1].",
         lambda size, config: FromLogits(size, ContinuousBernoulli),
         grey,
-        GREY_BOUND,
+        DENSITY_BOUND,
     ),
     "gaussian": LikelihoodEntry(
         "Gaussian, learned σ",
-        "Grey levels with Gaussian noise; one standard deviation σ is learned for all pixels.",
+        "Values with Gaussian noise; one standard deviation σ is learned for all of them.",
         lambda size, config: SharedScaleGaussianFamily(size),
         grey,
-        GREY_BOUND,
+        DENSITY_BOUND,
     ),
     "gaussian_fixed": LikelihoodEntry(
         "Gaussian, fixed σ",
-        "Grey levels with Gaussian noise of a size that you set; a smaller σ asks for sharper reconstructions.",
+        "Values with Gaussian noise of a size that you set; a smaller σ asks for sharper reconstructions.",
         lambda size, config: FixedScaleGaussianFamily(size, config.sigma),
         grey,
-        GREY_BOUND,
+        DENSITY_BOUND,
     ),
     "gaussian_per_pixel": LikelihoodEntry(
-        "Gaussian, σ(z) for every pixel",
-        "Mean and standard deviation of every pixel come from the decoder, as for the Frey faces of AEVB.",
+        "Gaussian, σ(z) for every value",
+        "Mean and standard deviation of every value come from the decoder, as for the Frey faces of AEVB.",
         lambda size, config: DiagonalGaussianFamily(size),
         grey,
-        GREY_BOUND,
+        DENSITY_BOUND,
     ),
     "gaussian_low_rank": LikelihoodEntry(
         "Gaussian, low-rank covariance",
-        f"Noise that is correlated between pixels: covariance of rank {RANK} plus a diagonal, both from the decoder.",
+        f"Noise that is correlated between values: covariance of rank {RANK} plus a diagonal, both from the decoder.",
         lambda size, config: LowRankGaussianFamily(size, RANK),
         grey,
-        GREY_BOUND,
+        DENSITY_BOUND,
     ),
     "discretised_logistic": LikelihoodEntry(
         "Discretised logistic, 8-bit",
@@ -199,13 +211,13 @@ LIKELIHOODS = {
         "Noise with heavier tails than the Gaussian: absolute instead of squared differences.",
         lambda size, config: LaplaceFamily(size),
         grey,
-        GREY_BOUND,
+        DENSITY_BOUND,
     ),
     "student_t": LikelihoodEntry(
         "Student-t, learned scale and tails",
         "Noise with tails as heavy as the data ask for: outliers pull little.",
         lambda size, config: StudentTFamily(size),
         grey,
-        GREY_BOUND,
+        DENSITY_BOUND,
     ),
 }

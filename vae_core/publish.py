@@ -16,7 +16,7 @@ from vae_core import datasets, runs
 from vae_core.config import Config
 from vae_core.datasets import DATASETS, Split
 from vae_core.evaluation import evaluate, posterior_means
-from vae_core.geometry import lattice, leading_axes, mosaic, on_axes, to_bytes
+from vae_core.geometry import lattice, leading_axes, mosaic, on_axes, pictures, to_bytes
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.model import HelmholtzMachine
 from vae_core.moments import plane_extent
@@ -63,8 +63,8 @@ def manifold_picture(config: Config, model: HelmholtzMachine, sample: Split) -> 
     extent = plane_extent(model, means[:, list(axes)])
     with torch.no_grad():
         points = on_axes(lattice(PICTURE_SIDE, extent), axes, model.centre())
-        pixels = model.decode(points).mean.reshape(-1, *DATASETS[config.dataset].shape)
-    array = to_bytes(mosaic(pixels, PICTURE_SIDE)).numpy()
+        tiles = pictures(model.decode(points).mean, DATASETS[config.dataset].shape)
+    array = to_bytes(mosaic(tiles, PICTURE_SIDE)).numpy()
     return Image.fromarray(array.squeeze(-1))
 
 
@@ -73,6 +73,7 @@ def card(name: str, config: Config, metrics: dict[str, float | int | str]) -> st
     spec, likelihood = DATASETS[config.dataset], LIKELIHOODS[config.model.likelihood]
     model, schedule = config.model, config.schedule
     layers = "-".join(map(str, model.widths))
+    noun = "image" if spec.kind == "image" else "example"
     return f"""---
 license: mit
 tags: [variational-autoencoder]
@@ -86,16 +87,16 @@ A variational autoencoder of {spec.label} with {" and ".join(map(str, model.laye
 | network | {model.network}, widths {layers}, {model.activation}; the decoder mirrors the encoder |
 | likelihood | {likelihood.label} |
 | posterior, prior | Gaussian with diagonal covariance, standard normal |
-| training | {schedule.epochs} epochs of {spec.sizes.train:,} images, batch {schedule.batch_size}, \
+| training | {schedule.epochs} epochs of {spec.sizes.train:,} {noun}s, batch {schedule.batch_size}, \
 {schedule.optimiser} with the {schedule.schedule} schedule, peak {schedule.learning_rate:g}, seed {config.seed}, \
 {metrics["train_seconds"]:.0f} s |
-| test ELBO | **{metrics["test_elbo"]:.2f} ± {metrics["test_elbo_se"]:.2f} nats per image** ({likelihood.bounds}; \
-{metrics["test_examples"]:,} test images, {metrics["draws"]} draws of z each) |
+| test ELBO | **{metrics["test_elbo"]:.2f} ± {metrics["test_elbo_se"]:.2f} nats per {noun}** ({likelihood.bounds}; \
+{metrics["test_examples"]:,} test {noun}s, {metrics["draws"]} draws of z each) |
 | rate (KL) | {metrics["test_rate"]:.2f} nats |
 | distortion | {metrics["test_distortion"]:.2f} nats |
 | active units | {metrics["test_active_units"]} of {model.layers[0]} (variance of posterior means above 0.01) |
 
-`sample.npz` holds {metrics["sample_examples"]:,} images of the validation part, never trained on.
+`sample.npz` holds {metrics["sample_examples"]:,} {noun}s of the validation part, never trained on.
 Data: {spec.source}. Licence of the data: {spec.licence}. Licence of the weights: MIT.
 Made by `make weights`.
 """

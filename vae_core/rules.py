@@ -96,7 +96,24 @@ def problems(config: Config) -> list[str]:
         repr(config.device),
         "auto, cpu, cuda or cuda:N",
     )
-    return found or misfits(model, objective) + oversized(config)
+    return found or misfits(model, objective) + unsuited(config) + oversized(config)
+
+
+def unsuited(config: Config) -> list[str]:
+    """What serves images only, if the data set is none: one sentence each, saying what to choose instead."""
+    spec, model = DATASETS[config.dataset], config.model
+    likelihood, found = LIKELIHOODS[model.likelihood], []
+    if spec.kind == "profile" and not likelihood.continuous:
+        serving = "; ".join(entry.label for entry in LIKELIHOODS.values() if entry.continuous)
+        found.append(
+            f"The likelihood {likelihood.label} is of 8-bit images, but {spec.label} has real values; these serve: "
+            f"{serving}."
+        )
+    if spec.kind == "profile" and model.network == "conv":
+        found.append(
+            f"A convolutional network reads images, but {spec.label} has none; choose a fully connected one (mlp)."
+        )
+    return found
 
 
 def oversized(config: Config) -> list[str]:

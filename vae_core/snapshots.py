@@ -7,7 +7,7 @@ from vae_core.config import Config
 from vae_core.datasets import Split
 from vae_core.evaluation import weight_of_dimensions
 from vae_core.geometry import lattice, leading_axes, on_axes, to_bytes
-from vae_core.likelihoods import LIKELIHOODS
+from vae_core.likelihoods import LIKELIHOODS, grey
 from vae_core.model import HelmholtzMachine
 from vae_core.moments import plane_extent, prior_ellipses
 from vae_core.training import generator_for
@@ -18,7 +18,10 @@ PAIRS = 10
 
 
 def snapshot(config: Config, model: HelmholtzMachine, held_out: Split) -> dict[str, Tensor]:
-    """The latent means of the fixed held-out examples on the two leading axes, the decoded lattice, and pairs."""
+    """The latent means of the fixed held-out examples, the decoded lattice on their two leading axes, and pairs.
+
+    What is drawn, lattice, originals and reconstructions, is bytes: 255 times the values of images and profiles alike.
+    """
     likelihood = LIKELIHOODS[config.model.likelihood]
     generator = generator_for(model.device, 0, 3)
     shown = held_out.head(SCATTER)
@@ -37,6 +40,6 @@ def snapshot(config: Config, model: HelmholtzMachine, held_out: Split) -> dict[s
         "extent": torch.tensor(extent),
         "lattice": to_bytes(tiles),
         "prior": torch.tensor(prior_ellipses(model, axes)).reshape(-1, 5),
-        "originals": shown.x[:PAIRS],
+        "originals": to_bytes(grey(shown.x[:PAIRS], generator=generator)),
         "reconstructions": to_bytes(rebuilt),
     }

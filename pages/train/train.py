@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ui.controls import dataset_choice, download_note, training_form
-from ui.latent_plane import latent_plane
+from ui.latent_plane import Sources, latent_plane
 from ui.live_curves import live_curves, prepare_curves
 from ui.owner import owner
 from ui.pictures import sample_strip
@@ -72,7 +72,7 @@ def header(run: Run, status: Status) -> None:
         st.progress(done, "Stopping: keeping the partial model …")
     elif status.active:
         left = (status.total_steps - status.step) * status.seconds / max(status.step, 1)
-        st.progress(done, f"{done:.0%} · {status.rate:,.0f} images/s · {clock(left)} left")
+        st.progress(done, f"{done:.0%} · {status.rate:,.0f} examples/s · {clock(left)} left")
     elif status.state == "failed":
         st.error(status.reason)
     else:
@@ -130,7 +130,7 @@ def watch(run: Run) -> None:
     def moments() -> None:
         steps = run.snapshots()
         if steps:
-            latent_plane(key=f"plane-{run.id}", url=f"/api/runs/{run.id}/snapshots/{steps[-1]}")
+            latent_plane(f"plane-{run.id}", Sources(f"/api/runs/{run.id}/snapshots/{steps[-1]}"))
             st.caption(
                 "Dots: posterior means of held-out examples. Underneath: what the decoder makes of each spot. "
                 f"{prior_note(config)}"
