@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from tests.small import seeded
 from vae_core.geometry import (
@@ -12,6 +13,7 @@ from vae_core.geometry import (
     mosaic,
     on_axes,
     pictures,
+    probability_lattice,
     to_bytes,
 )
 from vae_core.networks import Shape
@@ -31,6 +33,13 @@ def test_tiles_of_the_lattice_fill_the_square(side: int, extent: float) -> None:
     centres = torch.tensor([-extent + (column + 0.5) * width for column in range(side)])
     torch.testing.assert_close(columns[..., 0], centres.expand(side, side))
     torch.testing.assert_close(columns[..., 1], centres.flip(0)[:, None].expand(side, side))
+
+
+@pytest.mark.parametrize("side", [1, 2, 7, 20])
+def test_cells_of_the_probability_lattice_are_equally_probable(side: int) -> None:
+    """The normal CDF takes it to the lattice of the unit square, in the same order."""
+    probabilities = torch.from_numpy(stats.norm.cdf(probability_lattice(side).double().numpy()))
+    torch.testing.assert_close(probabilities, (lattice(side, 0.5) + 0.5).double(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("axes", [(0, 1), (1, 3), (4, 2)])

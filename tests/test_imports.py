@@ -8,14 +8,14 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 LAYERS = [
-    {"distributions", "networks", "config", "profiles", "planes"},
-    {"gaussians", "flows", "pixels", "autoencoder", "families", "bounds", "datasets", "framing"},
+    {"distributions", "networks", "config", "profiles", "planes", "paths", "traversals"},
+    {"magnification", "gaussians", "flows", "pixels", "autoencoder", "families", "bounds", "datasets", "framing"},
     {"likelihoods", "posteriors", "intake"},
     {"priors"},
     {"model"},
     {"estimators", "optimisers", "evaluation", "geometry", "portable"},
     {"quadrature", "sampling", "moments", "rules", "defaults"},
-    {"aggregate", "closed_form"},
+    {"aggregate", "closed_form", "generation"},
     {"gaps", "holes"},
     {"training"},
     {"runs", "snapshots"},

@@ -1,7 +1,7 @@
 """Planes through latent space and lattices on them: pure functions of tensors. z2 points up: row 0 is the top row."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vae_core.networks import Shape
@@ -13,9 +13,36 @@ CHART_HEIGHT = 48
 def lattice(side: int, extent: float) -> Float[Tensor, "{side*side} 2"]:
     """Centres of side x side square tiles that fill [-extent, extent]^2, row by row from the top left."""
     half = extent / side
-    axis = torch.linspace(-extent + half, extent - half, side)
+    return _product(torch.linspace(-extent + half, extent - half, side))
+
+
+def probability_lattice(side: int) -> Float[Tensor, "{side*side} 2"]:
+    """Points in the order of `lattice`, at the inverse normal CDF of (i + ½) / side along each axis: the medians of
+    cells that are equally probable under the standard normal (Kingma & Welling 2014, figure 4)."""
+    probabilities = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    return _product(torch.special.ndtri(probabilities).float())
+
+
+def _product(axis: Float[Tensor, "side"]) -> Float[Tensor, "side*side 2"]:
     z2, z1 = torch.meshgrid(axis.flip(0), axis, indexing="ij")
     return torch.stack([z1.flatten(), z2.flatten()], dim=-1)
+
+
+def nodes(count: int, extent: float) -> Float[Tensor, "{count*count} 2"]:
+    """Crossings of count x count lines that reach from -extent to extent, row by row from the top left."""
+    axis = torch.linspace(-extent, extent, count)
+    z2, z1 = torch.meshgrid(axis.flip(0), axis, indexing="ij")
+    return torch.stack([z1.flatten(), z2.flatten()], dim=-1)
+
+
+def inside(points: Float[Tensor, "N 2"], corners: Float[Tensor, "C 2"]) -> Bool[Tensor, "N"]:
+    """Which points lie inside a polygon, by the even-odd rule."""
+    after = corners.roll(-1, 0)
+    x, y = points[:, :1], points[:, 1:]
+    crosses = (corners[:, 1] > y) != (after[:, 1] > y)
+    run = (after[:, 0] - corners[:, 0]) / (after[:, 1] - corners[:, 1])  # infinite only where nothing crosses
+    left = x < corners[:, 0] + (y - corners[:, 1]) * run
+    return (crosses & left).sum(1) % 2 == 1
 
 
 def on_axes(points: Float[Tensor, "N 2"], axes: tuple[int, int], base: Float[Tensor, "H"]) -> Float[Tensor, "N H"]:
