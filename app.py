@@ -6,7 +6,13 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 if get_script_run_ctx(suppress_warning=True) is None:
     from ui import server
 
-    app = st.App(__file__, routes=server.ROUTES, lifespan=server.lifespan, middleware=server.MIDDLEWARE)
+    app = st.App(
+        __file__,
+        routes=server.ROUTES,
+        lifespan=server.lifespan,
+        middleware=server.MIDDLEWARE,
+        exception_handlers=server.HANDLERS,
+    )
 else:
     from ui.theme import apply_look
 

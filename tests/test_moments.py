@@ -9,6 +9,7 @@ from vae_core.distributions import Bernoulli, Normal
 from vae_core.gaussians import FullNormal
 from vae_core.model import machine
 from vae_core.moments import covariance, ellipse, plane_extent, prior_ellipses
+from vae_core.planes import axis_plane
 
 TRIL = torch.tensor([[1.0, 0.0], [0.6, 0.5]], dtype=torch.float64)
 
@@ -33,14 +34,14 @@ def test_covariance_of_others_is_that_of_draws() -> None:
 def test_an_ellipse_has_the_axes_of_its_covariance(angle: float) -> None:
     turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]], dtype=torch.float64)
     spread = turn @ torch.diag(torch.tensor([9.0, 0.25], dtype=torch.float64)) @ turn.mT
-    x, y, long, short, found = ellipse(torch.tensor([1.0, -2.0]), spread, (0, 1))
+    x, y, long, short, found = ellipse(torch.tensor([1.0, -2.0]), spread, axis_plane((0, 1), torch.zeros(2)))
     assert (x, y) == (1.0, -2.0)
     assert (long, short) == pytest.approx((3.0, 0.5))
     assert math.sin(found - angle) == pytest.approx(0, abs=1e-9)  # a half turn is the same ellipse
 
 
 def test_of_one_dimension_the_ellipse_is_a_circle() -> None:
-    assert ellipse(torch.tensor([0.5]), torch.tensor([[4.0]]), (0, 0)) == (0.5, 0.0, 2.0, 2.0, 0.0)
+    assert ellipse(torch.tensor([0.5]), torch.tensor([[4.0]]), axis_plane((0, 0), torch.zeros(1))) == (0.5, 0.0, 2.0, 2.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_of_one_dimension_the_ellipse_is_a_circle() -> None:
 )
 def test_the_ellipses_of_a_prior(model: ModelConfig, count: int) -> None:
     built = machine(model, (1, 2, 2), generator=seeded(1))
-    found = prior_ellipses(built, (0, 1))
+    found = prior_ellipses(built, axis_plane((0, 1), built.centre()))
     assert len(found) == count
     if model.prior_covariance:
         values = torch.linalg.eigvalsh(TRIL @ TRIL.mT).sqrt()

@@ -1,45 +1,132 @@
-"""What one place of a latent plane, or one data point on it, decodes to: the component's side panel."""
+"""What one place of a latent plane, or one data point on it, decodes to: the component's side panel and tray."""
 
 import base64
-from collections.abc import Sequence
+from string import ascii_uppercase
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from ui.latent_plane import Picture, Selection
-from ui.payload import axis_names, on_plane
+from ui.address import Pin
+from ui.latent_plane import Picture, PinMark, Place, Selection
+from ui.payload import shown
+from ui.planes import Opened, axis_name, on_plane
 from ui.resources import Explored
 from ui.theme import TERMS
 from ui.words import nats, signed
-from vae_core.datasets import DATASETS
-from vae_core.distributions import Normal
+from vae_core.distributions import Density, Normal
 from vae_core.evaluation import ExampleTerms, example_terms
 from vae_core.gaps import gaps
 from vae_core.gaussians import FullNormal
-from vae_core.geometry import on_axes, to_bytes
-from vae_core.moments import covariance, ellipse
+from vae_core.holes import KINDS
+from vae_core.moments import Ellipse, covariance, ellipse
 from vae_core.training import generator_for
 
+CPU = torch.device("cpu")
 DRAWS = 100
 CLOUD = 250
+SHOWN_DRAWS = 4
+NEIGHBOURS = 5
+SPOKEN = 4
+"""Coordinates that a heading names at most."""
+
+Number = tuple[str, str, str]
 
 
-def picture(title: str, pixels: Tensor) -> Picture:
-    """`pixels` are bytes, or values in [0, 1]."""
-    grey = pixels if pixels.dtype == torch.uint8 else to_bytes(pixels)
-    return Picture(title, base64.b64encode(grey.contiguous().numpy().tobytes()).decode())
+def encoded(pixels: Tensor) -> str:
+    """Bytes, or values in [0, 1], as the browser takes them."""
+    return base64.b64encode(shown(pixels).contiguous().numpy().tobytes()).decode()
 
 
-def coordinates(axes: tuple[int, int], at: Sequence[float]) -> str:
-    return ",  ".join(f"{name} = {signed(value)}" for name, value in zip(axis_names(axes), at, strict=True) if name)
+def picture(title: str, pixels: Tensor, small: bool = False) -> Picture:
+    return Picture(title, encoded(pixels), small)
 
 
-def truth(thing: Explored, index: int) -> list[tuple[str, str, str]]:
+def place(opened: Opened, pin: Pin) -> Place:
+    """Where a pin lies on the plane; what an embedding cannot place, it puts on its nearest data point."""
+    drawn, index = opened.drawn, pin.index
+    if index is None and drawn.plane is None:
+        index = neighbours(opened.thing, opened.vector(pin), 1)[0]
+    if index is not None:
+        u, v = drawn.points[index].tolist()
+    else:
+        assert drawn.plane is not None
+        u, v = on_plane(drawn.plane, opened.vector(pin)[None])[0].tolist()
+    return (u, v)
+
+
+def neighbours(thing: Explored, z: Float[Tensor, "H"], count: int) -> list[int]:
+    """The data points nearest in latent space, the nearest first."""
+    distances = (thing.means - z).square().sum(1)
+    return distances.topk(min(count, len(distances)), largest=False).indices.tolist()
+
+
+def label_of(thing: Explored, index: int) -> str:
+    return thing.spec.classes[int(thing.data.y[index])]
+
+
+def name_of(thing: Explored, pin: Pin) -> str:
+    """A pin in a few words: its number and label, or its leading coordinates."""
+    if pin.index is not None:
+        return f"example {pin.index}, “{label_of(thing, pin.index)}”"
+    order = thing.weights.argsort(descending=True).tolist()[:SPOKEN]
+    said = ", ".join(f"{axis_name(axis)} = {signed(pin.z[axis])}" for axis in sorted(order))
+    return said + (" …" if len(pin.z) > SPOKEN else "")
+
+
+def pin_marks(opened: Opened) -> tuple[PinMark, ...]:
+    """The tray: every pin decoded exactly by the server."""
+    pins, thing = opened.address.pins, opened.thing
+    if not pins:
+        return ()
+    decoded = thing.decode(torch.stack([opened.vector(pin) for pin in pins]))
+    return tuple(
+        PinMark(letter, name_of(thing, pin), place(opened, pin), encoded(image), number == opened.address.chosen)
+        for number, (letter, pin, image) in enumerate(zip(ascii_uppercase, pins, decoded, strict=False))
+    )
+
+
+def selection(opened: Opened) -> Selection | None:
+    """The pin that is looked at, closely."""
+    pin = opened.address.pin
+    if pin is None:
+        return None
+    return at_place(opened, pin) if pin.index is None else at_data_point(opened, pin.index)
+
+
+def at_place(opened: Opened, pin: Pin) -> Selection:
+    """A latent vector: decoded exactly, what kind of place it is, and the data points nearest to it."""
+    thing, z = opened.thing, opened.vector(pin)
+    near = [picture(f"near: “{label_of(thing, i)}”", thing.data.x[i], True) for i in neighbours(thing, z, NEIGHBOURS)]
+    decoded = picture("The mean of p(x|z), exactly", thing.decode(z[None])[0])
+    return Selection(place(opened, pin), name_of(thing, pin), (decoded, *near), _evidence(opened, z))
+
+
+def _evidence(opened: Opened, z: Float[Tensor, "H"]) -> tuple[Number, ...]:
+    """What kind of place a latent vector is, once the model's landscape has been measured."""
+    if opened.landscape is None:
+        return ()
+    found = opened.landscape.place(z)
+    kind = KINDS[found.kind]
+    prior = () if found.log_p is None else (("log p(z)", nats(found.log_p), "Log density of the prior."),)
+    return (
+        ("Here", kind.label, kind.help),
+        (
+            "log q(z)",
+            nats(found.log_q),
+            "Log density of the aggregate posterior: the mean of all q(z|x) of the sample.",
+        ),
+        *prior,
+        ("Round trip", f"{found.round_trip:.1f} σ", TERMS["round_trip"]),
+    )
+
+
+def truth(thing: Explored, index: int) -> list[Number]:
     """log p(x) of a held-out example, and why its ELBO falls short, in words; takes a second or two.
 
     Raises ValueError where no exact way serves.
     """
-    found = gaps(thing.model, thing.seen[index : index + 1])
+    found = gaps(thing.model, thing.seen(index))
     if not found.error.isfinite():
         raise ValueError(
             "The posterior of this example is too narrow for the finest grid: log p(x) could not be resolved."
@@ -60,46 +147,55 @@ def truth(thing: Explored, index: int) -> list[tuple[str, str, str]]:
     ]
 
 
-def at_place(thing: Explored, axes: tuple[int, int], at: Sequence[float]) -> Selection:
-    """The exact decoding of a point of the plane, all other coordinates at the centre."""
-    z = on_axes(torch.tensor([list(at)]), axes, thing.model.centre())
-    with torch.no_grad():
-        decoded = thing.model.decode(z).mean[0]
-    title = "Decoded here: the mean of p(x|z)"
-    return Selection((at[0], at[1]), coordinates(axes, at), (picture(title, decoded),))
+def at_data_point(opened: Opened, index: int) -> Selection:
+    """A held-out example, at its mean."""
+    thing = opened.thing
+    heading = f"Held-out example {index}, “{label_of(thing, index)}”"
+    return coded(opened, heading, thing.data.x[index], thing.seen(index), own=index)
 
 
-def at_data_point(thing: Explored, axes: tuple[int, int], index: int) -> Selection:
-    """A held-out example: as it is, as the model saw it, and rebuilt; its ELBO's terms; q(z|x) on the two axes."""
-    config = thing.config
-    mean = thing.means[index]
-    generator = generator_for(torch.device("cpu"), index)
-    seen = thing.seen[index : index + 1]
+def coded(
+    opened: Opened, heading: str, original: Tensor, seen: Float[Tensor, "1 D"], own: int | None = None
+) -> Selection:
+    """An example as it is, as the model saw it, and rebuilt; its ELBO's terms; q(z|x) on the plane; its neighbours.
+    `own` is its number where it is one of the data points."""
+    thing, model = opened.thing, opened.thing.config.model
+    generator = generator_for(CPU, own or 0)
     with torch.no_grad():
-        rebuilt = thing.model.decode(mean[None]).mean[0]
         q = thing.model.encode(seen)
-        spread = covariance(q, generator=generator)[0]
-        draws = on_plane(q.sample(CLOUD, generator=generator)[:, 0], axes)
-    terms = example_terms(thing.model, seen, DRAWS, generator=generator)
-    pictures = [picture("Original", thing.sample.x[index])]
-    if config.model.likelihood == "bernoulli":
+        draws = q.sample(CLOUD, generator=generator)[:, 0]
+    mean = q.mean[0] if own is None else thing.means[own]
+    pin = Pin(tuple(mean.tolist()), own)
+    near = [i for i in neighbours(thing, mean, NEIGHBOURS + 1) if i != own][:NEIGHBOURS]
+    pictures = [picture("Original", original)]
+    if model.likelihood == "bernoulli":
         pictures.append(picture("As the model saw it: one binarised draw", seen[0]))
-    pictures.append(picture("Reconstruction from the mean of q(z|x)", rebuilt))
-    label = DATASETS[config.dataset].classes[int(thing.sample.y[index])]
-    first, second = on_plane(thing.means, axes)[index].tolist()
-    flat, gaussian = axes[0] == axes[1], isinstance(q, (Normal, FullNormal))
-    _, _, long, short, angle = ellipse(mean, spread, axes)
-    return Selection(
-        (first, second),
-        f"Held-out example {index}, “{label}”, at {coordinates(axes, (first, second))}",
-        tuple(pictures),
-        _numbers(config.model.posterior, terms),
-        (first, second, long, 0.0 if flat else short, angle),
-        () if flat or gaussian else tuple((x, y) for x, y in draws.tolist()),
-    )
+    pictures.append(picture("Reconstruction from the mean of q(z|x)", thing.decode(mean[None])[0]))
+    if model.posterior != "deterministic":
+        pictures += [picture("from a draw", image, small=True) for image in thing.decode(draws[:SHOWN_DRAWS])]
+    pictures += [picture(f"near: “{label_of(thing, i)}”", thing.data.x[i], small=True) for i in near]
+    terms = example_terms(thing.model, seen, DRAWS, generator=generator)
+    at = place(opened, pin)
+    return Selection(at, heading, tuple(pictures), _terms(model.posterior, terms), *_posterior(opened, q, at, draws))
 
 
-def _numbers(posterior: str, terms: ExampleTerms) -> tuple[tuple[str, str, str], ...]:
+def _posterior(
+    opened: Opened, q: Density, at: Place, draws: Float[Tensor, "K H"]
+) -> tuple[Ellipse | None, tuple[Place, ...]]:
+    """q(z|x) on a plane: its ellipse around `at`, and draws where it is no Gaussian."""
+    plane = opened.drawn.plane
+    if plane is None:
+        return None, ()
+    spread = covariance(q, generator=generator_for(CPU, 1))[0]
+    _, _, long, short, angle = ellipse(q.mean[0], spread, plane)
+    one_dimensional = draws.shape[1] == 1
+    shape = (*at, long, 0.0 if one_dimensional else short, angle)
+    if one_dimensional or isinstance(q, (Normal, FullNormal)):
+        return shape, ()
+    return shape, tuple((x, y) for x, y in on_plane(plane, draws).tolist())
+
+
+def _terms(posterior: str, terms: ExampleTerms) -> tuple[Number, ...]:
     reconstruction = ("Reconstruction", nats(terms.reconstruction.item()), TERMS["reconstruction"])
     if posterior == "deterministic":
         return (reconstruction,)

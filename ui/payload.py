@@ -10,15 +10,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ui.resources import Explored
+from ui.planes import Drawn, axis_names, on_plane
+from ui.resources import Explored, portable_decoder
 from vae_core.config import Config
 from vae_core.datasets import DATASETS
-from vae_core.geometry import lattice, on_axes, to_bytes
-from vae_core.moments import plane_extent, prior_ellipses
+from vae_core.geometry import lattice, nodes, to_bytes
+from vae_core.planes import axis_plane
 
-SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 LATTICE_SIDE = 22
+ATLAS_BYTES = 1_900_000
+ATLAS_NODES = 48
+"""Most nodes of an atlas on each axis; of large examples fewer, so that a plane stays under 3 MB."""
 INT16 = 32767
+EXACT = "Decoded in the browser, exactly: the mean of p(x|z)."
+INTERPOLATED = "Between {0}×{0} decoded nodes, interpolated in the browser. A click decodes exactly."
+EMBEDDED = "This view cannot be decoded: there is no way back from it. A click goes to the nearest data point."
 
 
 def pack(header: dict[str, object], blobs: dict[str, bytes]) -> bytes:
@@ -30,69 +36,86 @@ def pack(header: dict[str, object], blobs: dict[str, bytes]) -> bytes:
 
 
 @dataclass(frozen=True)
-class PlaneView:
-    """What one drawing of a plane shows: points [N, 2] with labels, and square lattice tiles decoded on its axes."""
+class Placed:
+    """What every picture of a plane has: points with labels, and the ellipses of the prior, on named axes."""
 
     config: Config
-    axes: tuple[int, int]
-    extent: float
-    points: Tensor
+    drawn: Drawn
     labels: Tensor
-    tiles: Tensor
-    prior: list[list[float]]
 
-    def message(self, **more: Tensor) -> bytes:
-        """The view as bytes, with further uint8 images as blobs of their own."""
-        spec = DATASETS[self.config.dataset]
-        quantum = max(self.points.abs().max().item(), 1e-3) / INT16
-        header = {
-            "extent": self.extent,
+    def message(self, blobs: dict[str, Tensor], **header: object) -> bytes:
+        """The picture as bytes, with further blobs and entries of the header."""
+        spec, points = DATASETS[self.config.dataset], self.drawn.points
+        quantum = max(points.abs().max().item(), 1e-3) / INT16
+        common = {
+            "extent": self.drawn.extent,
             "quantum": quantum,
-            "axes": axis_names(self.axes),
+            "axes": self.drawn.names,
             "classes": spec.classes,
             "tile": spec.shape[1:],
-            "side": round(len(self.tiles) ** 0.5),
-            "prior": self.prior,
+            "kind": spec.kind,
+            "prior": self.drawn.prior,
         }
-        points = (self.points / quantum).round().to(torch.int16)
-        blobs = {"points": points, "labels": self.labels, "tiles": self.tiles, **more}
-        return pack(header, {name: tensor.contiguous().numpy().tobytes() for name, tensor in blobs.items()})
+        # blobs of 16-bit numbers first: a view of them needs even offsets
+        tensors = {"points": (points / quantum).round().to(torch.int16), "labels": self.labels, **blobs}
+        return pack(common | header, {name: _raw(tensor) for name, tensor in tensors.items()})
 
 
-def axis_names(axes: tuple[int, int]) -> list[str]:
-    """z₁, z₂ … as on screen, counted from one; a one-dimensional space has no second axis."""
-    first, second = (f"z{index + 1}".translate(SUBSCRIPTS) for index in axes)
-    return [first, "" if axes[0] == axes[1] else second]
-
-
-def on_plane(latents: Tensor, axes: tuple[int, int]) -> Tensor:
-    """Coordinates [N, 2] on two axes; points of a one-dimensional space are spread upwards so that each can be seen."""
-    points = latents[:, list(axes)].float()
-    if axes[0] == axes[1]:
-        points[:, 1] = torch.linspace(-1, 1, len(points)).roll(len(points) // 3)
-    return points
+def _raw(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().numpy().tobytes()
 
 
 def snapshot_message(config: Config, tensors: dict[str, Tensor]) -> bytes:
     """The plane of a run at one moment, with originals and reconstructions."""
     first, second = tensors["axes"].tolist()
-    view = PlaneView(
-        config,
-        (first, second),
-        tensors["extent"].item(),
-        on_plane(tensors["means"], (first, second)),
-        tensors["labels"],
-        tensors["lattice"],
-        tensors["prior"].tolist(),
-    )
-    return view.message(originals=tensors["originals"], reconstructions=tensors["reconstructions"])
+    means, axes = tensors["means"].float(), (first, second)
+    plane = axis_plane(axes, torch.zeros(means.shape[1]))
+    ellipses = [tuple(row) for row in tensors["prior"].tolist()]
+    drawn = Drawn(axis_names(axes), plane, on_plane(plane, means), tensors["extent"].item(), ellipses)
+    blobs = {"tiles": tensors["lattice"]} | {name: shown(tensors[name]) for name in ("originals", "reconstructions")}
+    side = round(len(tensors["lattice"]) ** 0.5)
+    return Placed(config, drawn, tensors["labels"]).message(blobs, side=side)
 
 
-def model_message(explored: Explored, axes: tuple[int, int]) -> bytes:
-    """The plane of a trained model on two axes, all other coordinates at the centre."""
-    points = on_plane(explored.means, axes)
-    extent, base = plane_extent(explored.model, points), explored.model.centre()
-    with torch.no_grad():
-        tiles = explored.model.decode(on_axes(lattice(LATTICE_SIDE, extent), axes, base)).mean
-    prior = [list(ellipse) for ellipse in prior_ellipses(explored.model, axes)]
-    return PlaneView(explored.config, axes, extent, points, explored.sample.y, to_bytes(tiles), prior).message()
+def shown(examples: Tensor) -> Tensor:
+    """Examples as bytes: images are so already, profiles lie in [0, 1]."""
+    return examples if examples.dtype == torch.uint8 else to_bytes(examples)
+
+
+def plane_message(thing: Explored, drawn: Drawn) -> bytes:
+    """A plane of a trained model: what is decoded on it, and an atlas where the decoder itself cannot travel."""
+    placed, plane = Placed(thing.config, drawn, thing.data.y), drawn.plane
+    if plane is None:
+        return placed.message({}, note=EMBEDDED)
+    tiles = to_bytes(thing.decode(plane.latents(lattice(LATTICE_SIDE, drawn.extent))))
+    header = {"side": LATTICE_SIDE, "origin": plane.origin.tolist(), "basis": plane.basis.tolist()}
+    if portable_decoder(thing) is not None:
+        return placed.message({"tiles": tiles}, **header, note=EXACT)
+    count = atlas_nodes(tiles.shape[1])
+    atlas = to_bytes(thing.decode(plane.latents(nodes(count, drawn.extent))))
+    return placed.message({"tiles": tiles, "atlas": atlas}, **header, nodes=count, note=INTERPOLATED.format(count))
+
+
+def decoder_travels(thing: Explored) -> bool:
+    return portable_decoder(thing) is not None
+
+
+def atlas_nodes(size: int) -> int:
+    """How many nodes on each axis an atlas of examples of `size` values has."""
+    return min(ATLAS_NODES, int((ATLAS_BYTES / size) ** 0.5))
+
+
+def decoder_message(thing: Explored) -> bytes | None:
+    """The decoder's weights and biases, layer by layer; in half precision where that is exact."""
+    decoder = portable_decoder(thing)
+    if decoder is None:
+        return None
+    kind = torch.float16 if decoder.halves else torch.float32
+    flat = [t.flatten() for pair in zip(decoder.weights, decoder.biases, strict=True) for t in pair]
+    header = {
+        "layers": [list(weight.shape[::-1]) for weight in decoder.weights],
+        "activation": decoder.activation,
+        "link": decoder.link,
+        "half": decoder.halves,
+    }
+    return pack(header, {"numbers": _raw(torch.cat(flat).to(kind))})

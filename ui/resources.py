@@ -1,32 +1,39 @@
-"""What pages and routes share: models and their held-out samples, loaded once, and the launcher.
+"""What pages and routes share: models and the examples they are looked at with, loaded once, and the launcher.
 
 `functools.lru_cache` instead of Streamlit's caches: the routes run outside any session. Nothing cached is changed.
 """
 
 import hashlib
 import re
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vae_core import datasets, runs
 from vae_core.config import Config
-from vae_core.datasets import Split
+from vae_core.datasets import DATASETS, Spec, Split
+from vae_core.distributions import Density
 from vae_core.evaluation import rate_splits, weight_of_dimensions
 from vae_core.gaps import can_measure_gaps
-from vae_core.geometry import leading_axes
+from vae_core.holes import Landscape, landscape
 from vae_core.launch import LocalLauncher
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.model import HelmholtzMachine
+from vae_core.portable import PortableDecoder, portable
 from vae_core.publish import SAMPLE, read_sample
 from vae_core.training import generator_for
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 NAME = re.compile(r"[a-z0-9-]{1,40}")
 SEEN_SEED = 7
+LANDSCAPE_SEED = 8
+CPU = torch.device("cpu")
 
 
 @lru_cache(maxsize=1)
@@ -48,26 +55,46 @@ def locate(reference: str) -> Path | None:
 
 @dataclass(frozen=True)
 class Explored:
-    """A model with a held-out sample, what it saw of it (`seen`), the means of q(z|x) of all of it [N, H], and how much
-    every dimension carries, in nats or else (`by_rate` false) as variance of those means."""
+    """A model with the examples it is looked at with, the means of q(z|x) of all of them [N, H], q of the first of them
+    (the sample), and how much every dimension carries, in nats or else (`by_rate` false) as variance of those means."""
 
     config: Config
     model: HelmholtzMachine
-    sample: Split
-    seen: Tensor
-    means: Tensor
-    weights: Tensor
+    data: Split
+    means: Float[Tensor, "N H"]
+    q: Density
+    weights: Float[Tensor, "H"]
     by_rate: bool
+
+    @property
+    def spec(self) -> Spec:
+        return DATASETS[self.config.dataset]
 
     @property
     def exact(self) -> bool:
         """Whether log p(x) and the gaps of an example can be computed."""
         return can_measure_gaps(self.model)
 
-    @property
-    def axes(self) -> tuple[int, int]:
-        """The two dimensions that carry most."""
-        return leading_axes(self.weights)
+    def seen(self, index: int) -> Float[Tensor, "1 D"]:
+        """What the encoder saw of an example: for binary data the draw that its mean belongs to."""
+        chunk, row = divmod(index, SAMPLE)
+        return observed(self.config, self.data, chunk)[row : row + 1]
+
+    def expected(self, z: Float[Tensor, "N H"]) -> Float[Tensor, "N D"]:
+        """E[x|z], gradients and all."""
+        return self.model.decode(z).mean
+
+    def decode(self, z: Float[Tensor, "N H"]) -> Float[Tensor, "N D"]:
+        """E[x|z], values only."""
+        with torch.no_grad():
+            return self.expected(z)
+
+
+def observed(config: Config, data: Split, chunk: int) -> Float[Tensor, "B D"]:
+    """What a model sees of the examples of one chunk of SAMPLE; the same at every call."""
+    generator = generator_for(CPU, SEEN_SEED, chunk)
+    x = data.x[chunk * SAMPLE : (chunk + 1) * SAMPLE]
+    return LIKELIHOODS[config.model.likelihood].observe(x, generator=generator)
 
 
 def version(folder: Path) -> str:
@@ -76,19 +103,60 @@ def version(folder: Path) -> str:
     return hashlib.blake2s(f"{folder} {stat.st_mtime_ns} {stat.st_size}".encode(), digest_size=8).hexdigest()
 
 
-def explored(folder: Path) -> Explored:
-    """Raises DamagedRun, or DataUnavailable where a run's data set is not at hand."""
-    return _explored(folder, version(folder))
+def explored(folder: Path, data: str = "sample") -> Explored:
+    """`data` is a key of `ui.address.DATA`. Raises DamagedRun, also where latent values are not finite, or
+    DataUnavailable where a run's data set is not at hand."""
+    return _explored(folder, version(folder), data)
+
+
+def _examples(folder: Path, config: Config, data: str) -> Split:
+    if data == "all":
+        parts = [datasets.load(config.dataset, part) for part in ("test", "validation", "train")]
+        return Split(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
+    if data == "test":
+        return datasets.load(config.dataset, "test")
+    published = (folder / "sample.npz").is_file()
+    return read_sample(folder) if published else datasets.load(config.dataset, "validation").head(SAMPLE)
 
 
 @lru_cache(maxsize=6)
-def _explored(folder: Path, version: str) -> Explored:
+def _explored(folder: Path, version: str, data: str) -> Explored:
     config, model = runs.load_model(folder)
-    published = (folder / "sample.npz").is_file()
-    sample = read_sample(folder) if published else datasets.load(config.dataset, "validation").head(SAMPLE)
-    generator = generator_for(torch.device("cpu"), SEEN_SEED)
-    seen = LIKELIHOODS[config.model.likelihood].observe(sample.x, generator=generator)
-    with torch.no_grad():
-        posterior = model.encode(seen)
-    by_rate = rate_splits(model, posterior)
-    return Explored(config, model, sample, seen, posterior.mean, weight_of_dimensions(model, posterior), by_rate)
+    examples = _examples(folder, config, data)
+    first, *others = _posteriors(config, model, examples)
+    means = torch.cat([first.mean, *(q.mean for q in others)])
+    if not means.isfinite().all():
+        raise runs.DamagedRun(
+            "its latent values are not finite: the training diverged. Train it again with a smaller learning rate"
+        )
+    return Explored(
+        config, model, examples, means, first, weight_of_dimensions(model, first), rate_splits(model, first)
+    )
+
+
+@torch.no_grad()
+def _posteriors(config: Config, model: HelmholtzMachine, data: Split) -> Iterator[Density]:
+    for chunk in range(-(-len(data) // SAMPLE)):
+        yield model.encode(observed(config, data, chunk))
+
+
+_measuring = ThreadPoolExecutor(1, "landscape")
+
+
+def landscape_of(folder: Path) -> Future[Landscape]:
+    """Where a model has data, holes and nothing, by its held-out sample: measured beside everything else, once."""
+    return _landscape(folder, version(folder))
+
+
+@lru_cache(maxsize=6)
+def _landscape(folder: Path, version: str) -> Future[Landscape]:
+    def measure() -> Landscape:
+        thing = _explored(folder, version, "sample")
+        return landscape(thing.model, thing.q, generator=generator_for(CPU, LANDSCAPE_SEED))
+
+    return _measuring.submit(measure)
+
+
+def portable_decoder(thing: Explored) -> PortableDecoder | None:
+    """The decoder as weights that can travel to a browser, where it is small and simple enough."""
+    return portable(thing.model, thing.config.model, thing.data.x.shape[1])

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from starlette.middleware import Middleware
@@ -17,8 +18,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.runtime.pages_manager import PagesManager
 
 from ui import resources
+from ui.address import DATA, Address, read
+from ui.layers import LAYER_MAKERS, layer_message
 from ui.owner import COOKIE
-from ui.payload import model_message, snapshot_message
+from ui.payload import decoder_message, plane_message, shown, snapshot_message
+from ui.planes import limits, view_of
+from ui.resources import Explored
 from vae_core import runs
 from vae_core.datasets import DataUnavailable
 
@@ -71,6 +76,14 @@ class Secured:
         await self.app(scope, receive, send_with_headers)
 
 
+class Refused(Exception):
+    """A request that cannot be served, with the sentence that says why."""
+
+    def __init__(self, text: str, status: int = 404) -> None:
+        super().__init__(text)
+        self.text, self.status = text, status
+
+
 def refusal(text: str, status: int = 404) -> JSONResponse:
     return JSONResponse({"error": text}, status, FRESH)
 
@@ -110,23 +123,70 @@ def snapshot(request: Request) -> Response:
     return Response(message, media_type="application/octet-stream", headers=FOREVER)
 
 
-def plane(request: Request) -> Response:
-    """The latent plane of a trained model on the axes `x` and `y`, as `ui.payload` packs it."""
+def _opened(request: Request) -> tuple[Path, Explored, Address]:
+    """The model that a request names, and the plane it asks for. Raises Refused."""
     folder = resources.locate(request.path_params["model"])
     if folder is None:
-        return refusal("No such model.")
+        raise Refused("No such model.")
+    data = request.query_params.get("data", "sample")
+    if data not in DATA:
+        raise Refused(f"data must be one of {', '.join(DATA)}.", 422)
     try:
-        explored = resources.explored(folder)
-        axes = [int(request.query_params.get(name, str(axis))) for name, axis in zip("xy", explored.axes, strict=True)]
+        thing = resources.explored(folder, data)
     except (runs.DamagedRun, DataUnavailable) as error:
-        return refusal(str(error), 422)
-    except ValueError:
-        return refusal("x and y must be whole numbers: two latent dimensions.", 422)
-    dimensions = explored.means.shape[1]
-    if not all(0 <= axis < dimensions for axis in axes):
-        return refusal(f"x and y must be from 0 to {dimensions - 1}.", 422)
-    message = model_message(explored, (axes[0], axes[1]))
-    return Response(message, media_type="application/octet-stream", headers=FOREVER)
+        raise Refused(str(error), 422) from error
+    address, notices = read(request.query_params, folder.name, limits(thing))
+    if notices:
+        raise Refused(" ".join(notices), 422)
+    return folder, thing, address
+
+
+def _answer(body: bytes) -> Response:
+    return Response(body, media_type="application/octet-stream", headers=FOREVER)
+
+
+def plane(request: Request) -> Response:
+    """A latent plane of a trained model, in the words of `ui.address`, as `ui.payload` packs it."""
+    folder, thing, address = _opened(request)
+    try:
+        return _answer(plane_message(thing, view_of(folder, thing, address)))
+    except ValueError as error:
+        return refusal(f"{error}.", 422)
+
+
+def layer(request: Request) -> Response:
+    """What lies under the points of a plane, as `ui.layers` packs it."""
+    folder, thing, address = _opened(request)
+    name = request.path_params["layer"]
+    if name not in LAYER_MAKERS:
+        return refusal("No such layer.")
+    try:
+        view = view_of(folder, thing, address)
+        if view.plane is None:
+            return refusal("This view cannot be decoded, so that nothing can be said between its points.", 422)
+        return _answer(layer_message(name, thing, view, view.plane, resources.landscape_of(folder).result()))
+    except ValueError as error:
+        return refusal(f"{error}.", 422)
+
+
+def decoder(request: Request) -> Response:
+    """The weights of a small decoder."""
+    message = decoder_message(_opened(request)[1])
+    return refusal("This decoder is too large to travel, or no plain MLP.") if message is None else _answer(message)
+
+
+def example(request: Request) -> Response:
+    """The bytes of example number `i`."""
+    _, thing, _ = _opened(request)
+    number = request.query_params.get("i", "")
+    if not (number.isascii() and number.isdecimal() and int(number) < len(thing.data)):
+        return refusal(f"i must be a whole number from 0 to {len(thing.data) - 1}.", 422)
+    return _answer(shown(thing.data.x[int(number)]).numpy().tobytes())
+
+
+def refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return refusal(error.text, error.status)
 
 
 ROUTES = [
@@ -134,8 +194,12 @@ ROUTES = [
     Route("/api/runs/{run}/metrics", metrics),
     Route("/api/runs/{run}/snapshots/{step:int}", snapshot),
     Route("/api/models/{model}/plane", plane),
+    Route("/api/models/{model}/layers/{layer}", layer),
+    Route("/api/models/{model}/decoder", decoder),
+    Route("/api/models/{model}/example", example),
 ]
 MIDDLEWARE = [Middleware(Secured)]
+HANDLERS = {Refused: refused}
 
 
 TCP = {(family, socket.SOCK_STREAM) for family in (socket.AF_INET, socket.AF_INET6)}

@@ -11,6 +11,11 @@ PALETTE = (
 )  # fmt: skip
 """Ten label colours that stay apart with every colour vision (Petroff 2021); also in .streamlit/config.toml."""
 
+SEQUENTIAL = ("#00224e", "#35456c", "#666970", "#948e77", "#c8b866", "#fee838")
+"""From low to high: cividis (Nunez, Anderton & Renslow 2018), alike to every colour vision."""
+DIVERGING = ("#b35806", "#f1a340", "#fee0b6", "#d8daeb", "#998ec3", "#542788")
+"""From below to above: ColorBrewer's PuOr, alike to every colour vision."""
+
 TERMS = {
     "elbo": "Evidence lower bound: a lower bound on log p(x), in nats per example. Higher is better. "
     "ELBO = reconstruction − KL.",
@@ -18,6 +23,8 @@ TERMS = {
     "Higher is better.",
     "kl": "KL(q(z|x) ‖ p(z)), the rate: how many nats the code of x takes beyond the prior. "
     "It rises first: the code learns to say something. In nats per example.",
+    "round_trip": "This place decoded, and the result encoded again: how far from here that leads, in standard "
+    "deviations of the posterior found there. Small where the encoder knows what the decoder makes.",
     "active": "Latent dimensions whose posterior means vary over the held-out data (variance above 0.01).",
 }
 

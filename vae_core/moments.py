@@ -11,6 +11,7 @@ from vae_core.distributions import BINARY, Normal
 from vae_core.gaussians import FullNormal, MixtureOfNormals, as_full
 from vae_core.geometry import extent_of
 from vae_core.model import HelmholtzMachine
+from vae_core.planes import Plane
 
 DRAWS = 4_096
 BINARY_EXTENT = 1.2
@@ -32,13 +33,13 @@ def covariance(density: Any, *, generator: torch.Generator) -> Float[Tensor, "*b
     return torch.einsum("n...i,n...j->...ij", centred, centred) / (DRAWS - 1)
 
 
-def ellipse(mean: Float[Tensor, "D"], spread: Float[Tensor, "D D"], axes: tuple[int, int]) -> Ellipse:
-    """One standard deviation on a plane along two axes; of one dimension, its circle."""
-    x, y = (mean[axis].item() for axis in axes)
-    if axes[0] == axes[1]:
-        deviation = spread[axes[0], axes[0]].sqrt().item()
+def ellipse(mean: Float[Tensor, "D"], spread: Float[Tensor, "D D"], plane: Plane) -> Ellipse:
+    """One standard deviation of the marginal along a plane's two directions; of one dimension, its circle."""
+    x, y = plane.coordinates(mean[None])[0].tolist()
+    if len(mean) == 1:
+        deviation = spread[0, 0].sqrt().item()
         return (x, 0.0, deviation, deviation, 0.0)
-    values, vectors = torch.linalg.eigh(spread[list(axes)][:, list(axes)].double())
+    values, vectors = torch.linalg.eigh((plane.basis @ spread @ plane.basis.mT).double())
     short, long = values.clamp_min(0).sqrt().tolist()
     return (x, y, long, short, math.atan2(vectors[1, 1].item(), vectors[0, 1].item()))
 
@@ -49,14 +50,14 @@ def plane_extent(model: HelmholtzMachine, points: Float[Tensor, "N 2"]) -> float
 
 
 @torch.no_grad()
-def prior_ellipses(model: HelmholtzMachine, axes: tuple[int, int]) -> list[Ellipse]:
+def prior_ellipses(model: HelmholtzMachine, plane: Plane) -> list[Ellipse]:
     """One for a Gaussian prior, one a component for a mixture, none for other priors and machines of several layers."""
     prior = model.prior()
     if len(model.generative) > 1:
         return []
     if isinstance(prior, MixtureOfNormals):
         spreads = gaussian_covariance(Normal(prior.loc, prior.scale))
-        return [ellipse(loc, spread, axes) for loc, spread in zip(prior.loc, spreads, strict=True)]
+        return [ellipse(loc, spread, plane) for loc, spread in zip(prior.loc, spreads, strict=True)]
     if isinstance(prior, (Normal, FullNormal)):
-        return [ellipse(prior.loc, gaussian_covariance(prior), axes)]
+        return [ellipse(prior.loc, gaussian_covariance(prior), plane)]
     return []

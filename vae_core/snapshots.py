@@ -10,6 +10,7 @@ from vae_core.geometry import lattice, leading_axes, on_axes, to_bytes
 from vae_core.likelihoods import LIKELIHOODS, grey
 from vae_core.model import HelmholtzMachine
 from vae_core.moments import plane_extent, prior_ellipses
+from vae_core.planes import axis_plane
 from vae_core.training import generator_for
 
 SCATTER = 1_000
@@ -39,7 +40,7 @@ def snapshot(config: Config, model: HelmholtzMachine, held_out: Split) -> dict[s
         "axes": torch.tensor(axes),
         "extent": torch.tensor(extent),
         "lattice": to_bytes(tiles),
-        "prior": torch.tensor(prior_ellipses(model, axes)).reshape(-1, 5),
+        "prior": torch.tensor(prior_ellipses(model, axis_plane(axes, base))).reshape(-1, 5),
         "originals": to_bytes(grey(shown.x[:PAIRS], generator=generator)),
         "reconstructions": to_bytes(rebuilt),
     }

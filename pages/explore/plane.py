@@ -1,95 +1,86 @@
-"""Explore: a trained model's latent plane. Click a free spot to decode it, a data point to see how it is coded."""
+"""Explore: a trained model's latent space, plane by plane. Hover to decode, click to keep, then ask."""
+
+from pathlib import Path
 
 import streamlit as st
 
-from ui.inspection import at_data_point, at_place, truth
-from ui.latent_plane import latent_plane, picked
-from ui.owner import owner
-from ui.payload import axis_names
-from ui.resources import Explored, explored, locate, pretrained_names, version
+from ui import state
+from ui.acting import acted, overlay, pin_at, sources
+from ui.address import TOOLS, Address, read
+from ui.choices import (
+    PREFERRED,
+    choose_axes,
+    choose_base,
+    choose_data,
+    choose_kind,
+    choose_layer,
+    choose_model,
+    choose_points,
+)
+from ui.embeddings import embedding, make_embedding
+from ui.inspection import truth
+from ui.latent_plane import latent_plane
+from ui.planes import Opened, limits, view_of
+from ui.resources import Explored, explored, landscape_of, locate
+from ui.tools import SHOW
+from ui.tools.addition import Addition
 from ui.words import bound_note, prior_note, recipe_line
-from vae_core import runs
 from vae_core.datasets import DATASETS, DataUnavailable
+from vae_core.embedding import EMBEDDINGS
 from vae_core.runs import DamagedRun
 
-PREFERRED = "mnist-2d"
-CENTRE = {"index": None, "at": (0.0, 0.0)}
+KEY = "plane"
 
 
-def choices() -> dict[str, str]:
-    """Every model that can be opened, with its name on screen: own runs after the shipped ones."""
-    named = {name: name for name in pretrained_names()}
-    for run in runs.listed(owner()):
-        if run.checkpoints():
-            named[run.id] = f"my run {run.id}"
-    return named
+def arrive() -> None:
+    """Takes over the address of the browser, unless it is the one that this page wrote."""
+    asked = state.asked()
+    if asked is None:
+        return
+    model, notices = asked.get("model", PREFERRED), []
+    if locate(model) is None:
+        notices.append(f"There is no model “{model[:60]}” here; this is {PREFERRED}.")
+        model, asked = PREFERRED, {}
+    folder = locate(model)
+    assert folder is not None
+    state.arrive(Address(model), notices)  # what a damaged model can say for itself
+    address, more = read(asked, model, limits(explored(folder, asked.get("data", "sample"))))
+    state.arrive(address, notices + more)
 
 
-def choose_model() -> str:
-    options = choices()
-    asked = st.query_params.get("model", PREFERRED)
-    if asked not in options and locate(asked) is not None:
-        options[asked] = f"shared run {asked}"
-    if asked not in options:
-        st.warning(f"There is no model “{asked}” here; this is {PREFERRED}.")
-        asked = PREFERRED
-    # keyed, and set from the address only on arrival: an index that followed the address would make it a new widget
-    if st.session_state.get("chosen_model") not in options:
-        st.session_state["chosen_model"] = asked
-    chosen = st.selectbox("Model", list(options), format_func=options.__getitem__, key="chosen_model")
-    st.query_params["model"] = chosen
-    return chosen
+def choose(thing: Explored, address: Address) -> None:
+    """Which plane, and what lies on and under it."""
+    with st.container(horizontal=True):
+        choose_kind(thing, address)
+        choose_layer(address)
+        choose_data(address)
+    if thing.means.shape[1] > 2 and address.kind == "axes":
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            choose_axes(thing, address)
+            choose_base(thing, address)
 
 
-def choose_axes(thing: Explored) -> tuple[int, int]:
-    """Which two dimensions span the plane; a choice only where there are more than two."""
-    if thing.means.shape[1] <= 2:
-        return thing.axes
-    order = thing.weights.argsort(descending=True).tolist()
+def typed(opened: Opened) -> None:
+    """The coordinates of a place, to be typed."""
+    names = [name for name in opened.drawn.names if name]
 
-    unit = " nats" if thing.by_rate else ""
+    def keep() -> None:
+        at = [st.session_state.get(f"typed {k}", 0.0) for k in range(2)]
+        state.put(state.current().with_pin(pin_at(opened, at, None)))
 
-    def label(axis: int) -> str:
-        return f"{axis_names((axis, axis))[0]}: {thing.weights[axis]:.2f}{unit}"
-
-    carried = "KL, the nats that a dimension carries" if thing.by_rate else "the variance of the posterior means"
-    help_text = f"Ordered by {carried}. All other coordinates are at the centre of the prior."
-    left, right = st.columns(2)
-    x = left.selectbox("Across", order, index=0, format_func=label, help=help_text)
-    y = right.selectbox("Up", order, index=1, format_func=label, help=help_text)
-    return x or 0, y or 0  # never None: a select box with an index is never empty
+    with st.popover("Type coordinates"):
+        for number, name in enumerate(names):
+            st.number_input(name, -100.0, 100.0, 0.0, 0.1, key=f"typed {number}")
+        st.button("Pin this place", on_click=keep)
 
 
-def plane(thing: Explored, reference: str, token: str, axes: tuple[int, int]) -> None:
-    """The component; a pick reruns this fragment alone."""
-    place = f"{reference} {axes}"
-
-    @st.fragment
-    def body() -> None:
-        key = f"plane-{place}"
-
-        def remember() -> None:
-            pick = picked(key)
-            st.session_state["pick"] = (place, {"index": pick["index"], "at": pick["at"]})
-
-        remembered, pick = st.session_state.get("pick", (place, CENTRE))
-        index, at = (pick if remembered == place else CENTRE).values()
-        selection = at_place(thing, axes, at) if index is None else at_data_point(thing, axes, index)
-        url = f"/api/models/{reference}/plane?x={axes[0]}&y={axes[1]}&v={token}"
-        latent_plane(key, url, selection, remember)
-        if index is not None and thing.exact:
-            how_far(thing, index)
-
-    body()
-
-
-def how_far(thing: Explored, index: int) -> None:
+def how_far(opened: Opened, index: int) -> None:
     """The exact log p(x) of the chosen example and the two gaps, when asked for."""
     if not st.button("How far is this bound from the truth?", icon=":material/straighten:"):
         return
     with st.spinner("Integrating over the whole latent plane, and looking for the best posterior …", show_time=True):
         try:
-            found = truth(thing, index)
+            found = truth(opened.thing, index)
         except ValueError as error:
             st.warning(str(error))
             return
@@ -99,22 +90,76 @@ def how_far(thing: Explored, index: int) -> None:
     st.caption("log p(x) − ELBO = KL(q(z|x) ‖ p(z|x)) = approximation gap + amortisation gap, in nats.")
 
 
+def choose_tool(address: Address) -> str:
+    """What is asked about the plane, underneath it."""
+    key = state.controlled("tool", address.tool or None)
+
+    def turned() -> None:
+        state.change(tool=st.session_state[key] or "")
+
+    st.segmented_control(
+        "Tools", list(TOOLS), format_func=TOOLS.__getitem__, key=key, on_change=turned, label_visibility="collapsed"
+    )
+    return address.tool
+
+
+def caption(opened: Opened) -> str:
+    """What is seen, in words."""
+    thing, config = opened.thing, opened.thing.config
+    others = thing.means.shape[1] - 2
+    slice_note = f", the {others} other coordinates held" if others > 0 and opened.address.kind == "axes" else ""
+    return (
+        f"Dots are posterior means of {len(thing.data):,} examples, over what the decoder makes there{slice_note}. "
+        f"Lines enclose 50, 90 and 99 % of the aggregate posterior q(z). {prior_note(config)} "
+        f"Numbers are in nats per example. {bound_note(config)}"
+    )
+
+
+def explore(folder: Path, thing: Explored) -> None:
+    """The plane and the tools under it; what is done on it reruns this fragment alone."""
+
+    @st.fragment
+    def body() -> None:
+        address = state.current()
+        opened = Opened(folder, thing, view_of(folder, thing, address), address)
+        stage, below = st.container(), st.container()
+        with below:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                if opened.drawn.plane is not None:
+                    typed(opened)
+                tool = choose_tool(address)
+            if address.pin is not None and address.pin.index is not None and thing.exact:
+                how_far(opened, address.pin.index)
+            added = SHOW[tool](opened) if tool in SHOW else Addition()
+        with stage:
+            if address.kind == "points":
+                choose_points(opened)
+            latent_plane(KEY, sources(opened), overlay(opened, added.paths, added.shown), lambda: acted(KEY, opened))
+            st.caption(caption(opened))
+        state.mirror()
+
+    body()
+
+
 st.title("Latent plane")
-reference = choose_model()
-folder = locate(reference)
-assert folder is not None
 try:
     with st.spinner("Loading the model …", show_time=False):
-        thing = explored(folder)
-    config = thing.config
-    st.caption(f"{DATASETS[config.dataset].label} · {recipe_line(config)}")
-    chosen_axes = choose_axes(thing)
-    plane(thing, reference, version(folder), chosen_axes)
-    others = thing.means.shape[1] - 2
-    st.caption(
-        f"Dots are posterior means of {len(thing.sample):,} held-out images, over what the decoder makes of each spot"
-        + (f" with the {others} other coordinates at the centre" if others > 0 else "")
-        + f". {prior_note(config)} Numbers are in nats per example. {bound_note(config)}"
-    )
+        arrive()
+        address = state.current()
+        folder = locate(address.model)
+        assert folder is not None
+        choose_model(address)
+        thing = explored(folder, address.data)
+        landscape_of(folder)
+    st.caption(f"{DATASETS[thing.config.dataset].label} · {recipe_line(thing.config)}")
+    for notice in state.notices():
+        st.warning(notice)
+    choose(thing, address)
+    if address.kind in EMBEDDINGS and embedding(folder, address.kind) is None:
+        make_embedding(folder, thing, address)
+    else:
+        explore(folder, thing)
 except (DamagedRun, DataUnavailable) as damage:
     st.error(f"This model cannot be opened: {damage}")
+except ValueError as refusal:
+    st.error(f"This view cannot be shown: {refusal}.")

@@ -1,6 +1,7 @@
-"""The latent plane: a canvas component that draws points over the decoded manifold and reports where one clicks.
+"""The latent plane: a canvas component that draws points over the decoded manifold, decodes under the pointer, and
+reports what one does: pins, selections, and how the view moves.
 
-`plane.js` fetches the payload of `ui.payload` from a route; `selection` is small and travels with the element.
+The heavy parts (`ui.payload`) it fetches from routes; what lies over them is small and travels with the element.
 """
 
 from collections.abc import Callable
@@ -15,49 +16,97 @@ from ui.theme import PALETTE
 from vae_core.moments import Ellipse
 
 HERE = Path(__file__).parent
+SCRIPTS = ("bytes", "decoder", "view", "scene", "saving", "panel", "gestures", "plane")
+
+Place = tuple[float, float]
+"""Coordinates on the plane."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image of the side panel: `pixels` are its grey levels in base64, row by row."""
+    """One example of the side panel: `pixels` are its bytes in base64, row by row."""
 
     title: str
     pixels: str
+    small: bool = False
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What was clicked: its place on the plane, its coordinates in words, pictures, named numbers, and for a data
+    """What is looked at: its place on the plane, its coordinates in words, pictures, named numbers, and for a data
     point the posterior q(z|x): an ellipse of one standard deviation, and draws where it is no Gaussian."""
 
-    at: tuple[float, float]
+    at: Place
     heading: str
     pictures: tuple[Picture, ...]
     numbers: tuple[tuple[str, str, str], ...] = ()
     ellipse: Ellipse | None = None
-    cloud: tuple[tuple[float, float], ...] = ()
+    cloud: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True)
+class PinMark:
+    """A kept place: on the plane as a letter, in the tray as a small picture."""
+
+    letter: str
+    title: str
+    at: Place
+    pixels: str
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the browser fetches from: the plane, the decoder's weights if they travel, the layers (with the word LAYER
+    in place of the name) and single examples (`&i=` and a number is added)."""
+
+    url: str
+    decoder: str | None = None
+    layers: str | None = None
+    examples: str | None = None
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What lies over the plane. `region` are the corners of the selection, `inside` one bit a point in base64; `view`
+    (centre, half width; None is all) and `hidden` labels are read when a plane is opened."""
+
+    selection: Selection | None = None
+    pins: tuple[PinMark, ...] = ()
+    paths: tuple[tuple[Place, ...], ...] = ()
+    region: tuple[Place, ...] = ()
+    inside: str | None = None
+    view: tuple[float, float, float] | None = None
+    hidden: tuple[int, ...] = ()
+    layer: str = "images"
 
 
 def _read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-_component = component("elbo_room.latent_plane", html=_read("plane.html"), css=_read("plane.css"), js=_read("plane.js"))
+_component = component(
+    "elbo_room.latent_plane",
+    html=_read("plane.html"),
+    css=_read("plane.css"),
+    js="\n".join(_read(f"{name}.js") for name in SCRIPTS),
+)
 
 
 def latent_plane(
-    key: str, url: str, selection: Selection | None = None, on_pick: Callable[[], None] | None = None
+    key: str, sources: Sources, overlay: Overlay | None = None, on_act: Callable[[], None] | None = None
 ) -> None:
-    """Draws the plane. `on_pick` is called after a click or Enter, with the place in `picked(key)`."""
+    """Draws the plane. `on_act` is called after whatever one does on it, with the act in `act(key)`."""
     data: dict[str, Any] = {
-        "url": url,
+        **asdict(sources),
+        **asdict(overlay or Overlay()),
         "palette": PALETTE,
-        "pickable": on_pick is not None,
-        "selection": asdict(selection) if selection else None,
+        "pickable": on_act is not None,
     }
-    _component(key=key, data=data, on_pick_change=on_pick or (lambda: None))
+    _component(key=key, data=data, on_act_change=on_act or (lambda: None))
 
 
-def picked(key: str) -> dict[str, Any]:
-    """What `on_pick` was called for: {"at": [z_x, z_y], "index": number of the data point or None}."""
-    return dict(st.session_state[key]["pick"])
+def act(key: str) -> dict[str, Any]:
+    """What `on_act` was called for: "kind" is pin ("at", "index"), choose or drop ("number"), clear, lasso ("region")
+    or view; every act has "view" and "hidden" too."""
+    return dict(st.session_state[key]["act"])

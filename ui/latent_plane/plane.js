@@ -1,363 +1,477 @@
-// The latent plane: draws a payload (see ui/payload.py) on two canvases and reports picks. Images are ink of opacity
-// grey/255 over the page's background, so that both themes show them naturally.
+// The latent plane: fetches payloads (see ui/payload.py), draws them, decodes under the pointer, and reports what is done.
 
-const REACH = 7, MARGIN = { left: 34, bottom: 24 };
-
-function parse(buffer) {
-  const length = new DataView(buffer).getUint32(0, true);
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-  const blobs = {};
-  let offset = 4 + length;
-  for (const { name, length: size } of header.blobs) {
-    blobs[name] = new Uint8Array(buffer.slice(offset, offset + size));
-    offset += size;
-  }
-  return { ...header, ...blobs };
-}
-
-function colour(text) {
-  const context = new OffscreenCanvas(1, 1).getContext("2d");
-  context.fillStyle = text;
-  context.fillRect(0, 0, 1, 1);
-  return [...context.getImageData(0, 0, 1, 1).data];
-}
-
-// grey levels as ink: the theme's text colour with the grey level as opacity
-function inked(grey, width, height, ink) {
-  const canvas = new OffscreenCanvas(width, height), context = canvas.getContext("2d");
-  const image = context.createImageData(width, height), out = new Uint32Array(image.data.buffer);
-  const rgb = ink[0] | (ink[1] << 8) | (ink[2] << 16);
-  for (let i = 0; i < grey.length; i++) out[i] = rgb | (grey[i] << 24);
-  context.putImageData(image, 0, 0);
-  return canvas;
-}
-
-// tiles one after another -> rows of `columns` tiles
-function mosaic(tiles, columns, rows, [height, width]) {
-  const out = new Uint8Array(tiles.length);
-  for (let t = 0; t < columns * rows; t++) {
-    const row = Math.floor(t / columns), column = t % columns;
-    for (let y = 0; y < height; y++) {
-      const from = (t * height + y) * width;
-      out.set(tiles.subarray(from, from + width), ((row * height + y) * columns + column) * width);
-    }
-  }
-  return out;
-}
-
-function ticks(low, high) {
-  const rough = (high - low) / 7, power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
-  const out = [];
-  for (let v = Math.ceil(low / step) * step; v <= high + 1e-9; v += step) out.push(Math.round(v / step) * step);
-  return out;
-}
+const REACH = 7, PATIENCE = 500, SLICE = 7, FINE_SIDE = 22, THUMB = 58;
 
 class Plane {
   constructor(root) {
     this.root = root;
-    for (const name of ["stage", "scene", "marks", "wait", "legend", "where", "pictures", "numbers"])
-      this[name] = root.querySelector("." + name);
+    for (const name of ["stage", "scene", "marks", "wait", "legend", "scale", "bar"]) this[name] = root.querySelector("." + name);
+    this.panel = new Panel(root, (event) => this.act(event));
+    this.gestures = new Gestures(this.marks, this);
+    this.examples = new Map();
+    this.hidden = new Set();
     this.cursor = [0, 0];
-    this.marks.addEventListener("pointermove", (event) => this.hover(event));
-    this.marks.addEventListener("pointerleave", () => { this.near = null; this.drawMarks(); this.tell(); });
-    this.marks.addEventListener("click", (event) => this.click(event));
-    this.marks.addEventListener("keydown", (event) => this.key(event));
-    this.resized = new ResizeObserver(() => this.draw());
+    this.bar.addEventListener("click", (event) => this.press(event.target.closest("button")));
+    this.resized = new ResizeObserver(() => this.measure());
     this.resized.observe(this.stage);
   }
 
-  destroy() { this.resized.disconnect(); }
+  destroy() {
+    this.resized.disconnect();
+    clearTimeout(this.settled);
+    cancelAnimationFrame(this.refining);
+  }
 
-  update(data, pick) {
-    this.pick = pick;
-    this.data = data;
+  get ready() { return Boolean(this.plane && this.data.pickable); }
+
+  // every act says the view too, so that none is lost when two follow each other at once
+  act(event) {
+    clearTimeout(this.settled);
+    const { x, y, half } = this.view;
+    this.send({ ...event, view: this.whole() ? null : [x, y, half], hidden: [...this.hidden].sort((a, b) => a - b), time: Date.now() });
+  }
+
+  update(data, send) {
+    const before = this.data;
+    Object.assign(this, { data, send });
     this.root.classList.toggle("pickable", data.pickable);
     this.marks.setAttribute("aria-label", data.pickable
-      ? "Latent plane. Arrow keys move a crosshair, with shift in fine steps; Enter decodes that point."
+      ? "Latent plane. Arrow keys move a crosshair, with shift in fine steps; Enter pins and decodes that point; plus and minus zoom; 0 shows all; B twice selects a box; Escape clears."
       : "Latent plane: posterior means of held-out examples over the decoded manifold.");
     const style = getComputedStyle(this.root);
     this.ink = colour(style.getPropertyValue("--st-text-color"));
+    this.stroke = `rgb(${this.ink.slice(0, 3)})`;
     this.accent = style.getPropertyValue("--st-primary-color");
     this.paper = style.getPropertyValue("--st-background-color");
-    if (data.selection) this.cursor = data.selection.at;
-    this.showSelection();
-    if (this.url === data.url) return this.prepare();
-    this.url = data.url;
-    this.fetchPlane(data.url);
+    if (before?.url !== data.url) return this.load(data);
+    if (!this.plane) return;
+    if (before.layer !== data.layer) this.loadLayer();
+    this.prepare();
   }
 
-  async fetchPlane(url) {
-    const response = await fetch(url);
-    if (this.url !== url) return;
-    if (!response.ok) {
+  async load(data) {
+    this.fetched = data.url;
+    this.wait.hidden = false;
+    try {
+      const [plane, decoder] = await Promise.all([fetchMessage(data.url), data.decoder ? this.weights(data.decoder) : null]);
+      if (this.fetched !== data.url) return;
+      this.show(plane, decoder);
+    } catch (error) {
+      if (this.fetched !== data.url) return;
       this.wait.hidden = false;
-      this.wait.textContent = (await response.json().catch(() => ({}))).error ?? "The plane could not be loaded.";
-      return;
+      this.wait.textContent = error.message;
     }
-    this.plane = parse(await response.arrayBuffer());
-    if (this.url !== url) return;
-    this.plane.points = new Int16Array(this.plane.points.buffer);
+  }
+
+  // the same for every plane of a model
+  async weights(url) {
+    if (this.decoderUrl !== url) {
+      const message = await fetchMessage(url);
+      this.message = { ...message, numbers: readNumbers(message.numbers, message.half) };
+      this.decoderUrl = url;
+    }
+    return this.message;
+  }
+
+  show(plane, decoder) {
+    this.plane = plane;
+    this.points = new Points(plane, this.data.palette);
+    this.decoder = decoder ? new ExactDecoder(decoder, plane) : plane.atlas ? new Atlas(plane) : null;
+    this.landscape = this.heat = this.fine = this.near = this.pointer = null;
+    this.cursor = this.data.selection?.at ?? plane.start ?? [0, 0];
+    this.hidden = new Set(this.data.hidden);
+    const [x, y, half] = this.data.view ?? [0, 0, plane.extent];
+    this.view = new View(x, y, half, this.stage.clientWidth, this.stage.clientHeight);
     this.wait.hidden = true;
     this.prepare();
     this.showLegend();
-    this.showSelection();
-    this.root.dataset.url = url;
+    this.root.dataset.url = this.data.url;
+    if (this.data.pickable) this.loadLayer();
   }
 
-  // what depends on payload and theme, not on size
+  // what depends on payload, theme and selection, not on the view
   prepare() {
-    if (!this.plane) return;
-    const { tiles, side, tile: [height, width] } = this.plane;
-    this.underlay = inked(mosaic(tiles, side, side, [height, width]), side * width, side * height, this.ink);
+    const { plane, data } = this;
+    this.painter = new Painter(plane.tile, plane.kind, plane.features, this.ink);
+    this.root.classList.toggle("profile", this.painter.profile);
+    this.underlay = plane.tiles ? this.painter.sheet(plane.tiles, plane.side) : null;
+    this.fine = null;
+    this.inside = data.inside ? unpack(data.inside) : null;
+    if (data.selection && data.selection !== this.selected) this.cursor = data.selection.at;
+    this.selected = data.selection;
+    this.panel.showSelection(this.painter, data.selection);
+    if (plane.originals && !data.pickable) this.panel.showStrips(this.painter, plane.originals, plane.reconstructions);
+    this.panel.showPins(this.painter, data.pins);
     this.draw();
+    this.look();
   }
 
-  // the view: a square of latent units, equally scaled on both axes; z2 grows upwards
-  get half() { return this.plane.extent; }
-  toPixels([x, y]) {
-    const size = this.stage.clientWidth;
-    return [(x / this.half + 1) / 2 * size, (1 - y / this.half) / 2 * size];
-  }
-  toLatent(px, py) {
-    const size = this.stage.clientWidth;
-    return [(2 * px / size - 1) * this.half, (1 - 2 * py / size) * this.half];
-  }
-  point(i) { return [this.plane.points[2 * i] * this.plane.quantum, this.plane.points[2 * i + 1] * this.plane.quantum]; }
-
-  sized(canvas) {
-    const ratio = window.devicePixelRatio || 1, size = this.stage.clientWidth;
-    if (canvas.width !== Math.round(size * ratio)) canvas.width = canvas.height = Math.round(size * ratio);
-    const context = canvas.getContext("2d");
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, size, size);
-    return [context, size];
-  }
-
-  draw() {
-    if (!this.plane || !this.stage.clientWidth) return;
-    const [context, size] = this.sized(this.scene);
-    context.imageSmoothingQuality = "high";
-    context.globalAlpha = 0.42;
-    context.drawImage(this.underlay, 0, 0, size, size);
-    context.globalAlpha = 1;
-    this.drawPrior(context);
-    this.drawPoints(context);
-    this.drawAxes(context, size);
-    this.drawMarks();
-  }
-
-  drawPrior(context) {
-    context.strokeStyle = this.accent;
-    context.lineWidth = 1;
-    context.setLineDash([3, 4]);
-    const { prior } = this.plane;
-    for (const sigma of prior.length === 1 ? [1, 2] : [1]) for (const one of prior) this.ellipse(context, one, sigma);
-    context.setLineDash([]);
-  }
-
-  // angles count counterclockwise, and the canvas points downwards
-  ellipse(context, [cx, cy, a, b, angle], sigma) {
-    const [x, y] = this.toPixels([cx, cy]), unit = sigma * this.stage.clientWidth / 2 / this.half;
-    context.beginPath();
-    context.ellipse(x, y, a * unit, b * unit, -angle, 0, 2 * Math.PI);
-    context.stroke();
-  }
-
-  drawPoints(context) {
-    const { labels } = this.plane, radius = Math.max(1.7, this.stage.clientWidth / 240);
-    for (let label = 0; label < this.plane.classes.length; label++) {
-      context.beginPath();
-      for (let i = 0; i < labels.length; i++) {
-        if (labels[i] !== label) continue;
-        const [x, y] = this.toPixels(this.point(i));
-        context.moveTo(x + radius, y);
-        context.arc(x, y, radius, 0, 2 * Math.PI);
-      }
-      context.fillStyle = this.data.palette[label % this.data.palette.length];
-      context.strokeStyle = this.paper;
-      context.lineWidth = 0.6;
-      context.fill();
-      context.stroke();
+  async loadLayer() {
+    const { url, layers, layer } = this.data, wanted = `${url} ${layer}`;
+    this.wanted = wanted;
+    this.heat = null;
+    this.scale.hidden = true;
+    if (!layers) return;
+    try {
+      this.landscape ??= await fetchMessage(layers.replace("LAYER", "holes"));
+      const message = layer === "holes" ? this.landscape : ["images", "none"].includes(layer) ? null
+        : await fetchMessage(layers.replace("LAYER", layer));
+      if (this.wanted !== wanted) return;
+      if (message) this.showHeat(message);
+    } catch (error) {
+      if (this.wanted !== wanted) return;
+      this.scale.hidden = false;
+      this.scale.textContent = error.message;
     }
+    this.draw();
+    this.look();
   }
 
-  drawAxes(context, size) {
-    context.font = "11px " + getComputedStyle(this.root).fontFamily;
-    context.lineWidth = 3;
-    context.strokeStyle = this.paper;
-    context.fillStyle = `rgb(${this.ink.slice(0, 3)})`;
-    const write = (text, x, y) => { context.strokeText(text, x, y); context.fillText(text, x, y); };
-    const [xName, yName] = this.plane.axes;
-    const label = (v) => String(+v.toFixed(3)).replace("-", "−");
-    context.textAlign = "center";
-    context.textBaseline = "bottom";
-    for (const v of ticks(-this.half, this.half)) {
-      const [x] = this.toPixels([v, 0]);
-      if (x > MARGIN.left && x < size - MARGIN.left) write(label(v), x, size - 4);
-    }
-    write(xName, size - 14, size - 4);
-    if (!yName) return;
-    context.textAlign = "left";
-    context.textBaseline = "middle";
-    for (const v of ticks(-this.half, this.half)) {
-      const [, y] = this.toPixels([0, v]);
-      if (y > MARGIN.bottom && y < size - MARGIN.bottom) write(label(v), 5, y);
-    }
-    write(yName, 6, 12);
-  }
-
-  drawMarks() {
-    if (!this.plane || !this.stage.clientWidth) return;
-    const [context] = this.sized(this.marks), selection = this.data.selection;
-    if (this.near != null) {
-      const [x, y] = this.toPixels(this.point(this.near));
-      this.ring(context, x, y, 6, `rgb(${this.ink.slice(0, 3)})`);
-    }
-    if (selection?.ellipse) {
-      context.strokeStyle = `rgb(${this.ink.slice(0, 3)})`;
-      for (const [sigma, width] of [[1, 2], [2, 1.2]]) {
-        context.lineWidth = width;
-        this.ellipse(context, selection.ellipse, sigma);
-      }
-      context.fillStyle = context.strokeStyle;
-      for (const draw of selection.cloud) {
-        const [x, y] = this.toPixels(draw);
-        context.fillRect(x - 1, y - 1, 2, 2);
-      }
-    }
-    const onEllipse = selection?.ellipse && this.cursor.every((v, i) => v === selection.at[i]);
-    if (!this.data.pickable || onEllipse) return;
-    const [x, y] = this.toPixels(this.cursor);
-    this.ring(context, x, y, 8, this.accent);
-    context.beginPath();
-    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-      context.moveTo(x + 4 * dx, y + 4 * dy);
-      context.lineTo(x + 14 * dx, y + 14 * dy);
-    }
-    context.stroke();
-  }
-
-  ring(context, x, y, radius, stroke) {
-    for (const [width, style] of [[4, this.paper], [2, stroke]]) {
-      context.beginPath();
-      context.arc(x, y, radius, 0, 2 * Math.PI);
-      context.lineWidth = width;
-      context.strokeStyle = style;
-      context.stroke();
-    }
-  }
-
-  nearest(px, py) {
-    let best = null, distance = REACH ** 2;
-    for (let i = 0; i < this.plane.labels.length; i++) {
-      const [x, y] = this.toPixels(this.point(i)), d = (x - px) ** 2 + (y - py) ** 2;
-      if (d < distance) { best = i; distance = d; }
-    }
-    return best;
-  }
-
-  hover(event) {
-    if (!this.plane) return;
-    this.near = this.nearest(event.offsetX, event.offsetY);
-    this.drawMarks();
-    this.tell(this.toLatent(event.offsetX, event.offsetY));
-  }
-
-  click(event) {
-    if (!this.plane || !this.data.pickable) return;
-    const index = this.nearest(event.offsetX, event.offsetY);
-    this.choose(index == null ? this.toLatent(event.offsetX, event.offsetY) : this.point(index), index);
-  }
-
-  key(event) {
-    if (!this.plane || !this.data.pickable) return;
-    const step = this.half / (event.shiftKey ? 200 : 25);
-    const move = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] }[event.key];
-    if (!move && event.key !== "Enter" && event.key !== " ") return;
-    event.preventDefault();
-    event.stopPropagation();
-    if (move) {
-      this.cursor = this.cursor.map((v, i) => Math.max(-this.half, Math.min(this.half, v + move[i])));
-      this.drawMarks();
-      this.tell(this.cursor);
-    } else {
-      const [px, py] = this.toPixels(this.cursor);
-      this.choose(this.cursor, this.nearest(px, py));
-    }
-  }
-
-  choose(at, index) {
-    this.cursor = at;
-    this.drawMarks();
-    this.pick({ at: at.map((v) => +v.toFixed(6)), index, time: Date.now() });
-  }
-
-  coordinates(at) {
-    return this.plane.axes.map((name, i) => name && `${name} = ${at[i].toFixed(2).replace("-", "−")}`)
-      .filter(Boolean).join(",  ");
-  }
-
-  // the line above the pictures: the point under the cursor, else what is selected
-  tell(at) {
-    if (at && this.near != null) {
-      this.where.textContent = `${this.coordinates(this.point(this.near))}: ` +
-        `an example of “${this.plane.classes[this.plane.labels[this.near]]}”`;
-    } else if (at) this.where.textContent = this.coordinates(at);
-    else this.where.textContent = this.data.selection?.heading ??
-      (this.data.pickable ? "Click anywhere to decode that point." : "");
+  showHeat(message) {
+    const stops = message.stops.map(colour);
+    this.heat = { canvas: heat(message.grid, message.side, stops, message.kinds), smooth: !message.kinds };
+    this.scale.hidden = false;
+    this.scale.replaceChildren(...(message.kinds ? message.kinds.map((kind, i) => {
+      const item = document.createElement("span"), swatch = document.createElement("i");
+      swatch.style.background = message.stops[i];
+      item.append(swatch, kind);
+      return item;
+    }) : [document.createTextNode(`${message.label}: ${message.low}`), Object.assign(document.createElement("canvas"), { width: 150, height: 10 }),
+      document.createTextNode(message.high)]));
+    const bar = this.scale.querySelector("canvas")?.getContext("2d");
+    if (!bar) return;
+    const ramp = bar.createLinearGradient(0, 0, 150, 0);
+    message.stops.forEach((stop, i) => ramp.addColorStop(i / (stops.length - 1), stop));
+    bar.fillStyle = ramp;
+    bar.fillRect(0, 0, 150, 10);
   }
 
   showLegend() {
-    this.legend.replaceChildren(...this.plane.classes.map((name, i) => {
-      const item = document.createElement("span"), dot = document.createElement("i");
-      item.setAttribute("role", "listitem");
+    const { classes, labels } = this.plane, present = new Set(labels);
+    this.legend.replaceChildren(...classes.flatMap((name, i) => {
+      if (!present.has(i)) return [];
+      const item = document.createElement("button"), dot = document.createElement("i");
+      item.setAttribute("aria-pressed", !this.hidden.has(i));
       dot.style.background = this.data.palette[i % this.data.palette.length];
       item.append(dot, name);
+      item.disabled = !this.data.pickable;
+      item.addEventListener("click", () => {
+        this.hidden.delete(i) || this.hidden.add(i);
+        item.setAttribute("aria-pressed", !this.hidden.has(i));
+        this.draw();
+        this.settle();
+      });
       return item;
     }));
   }
 
-  figure(title, grey, height, width) {
-    const figure = document.createElement("figure"), canvas = document.createElement("canvas");
-    const caption = document.createElement("figcaption");
-    [canvas.width, canvas.height] = [width, height];
-    canvas.getContext("2d").drawImage(inked(grey, width, height, this.ink), 0, 0);
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", title);
-    caption.textContent = title;
-    figure.append(canvas, caption);
-    return figure;
+  measure() {
+    if (!this.view || !this.stage.clientWidth) return;
+    [this.view.width, this.view.height] = [this.stage.clientWidth, this.stage.clientHeight];
+    this.draw();
   }
 
-  showSelection() {
-    this.tell();
-    if (!this.plane) return;
-    const { originals, reconstructions, tile: [height, width] } = this.plane, selection = this.data.selection;
-    if (selection) {
-      this.pictures.className = selection.pictures.length === 1 ? "pictures large" : "pictures";
-      this.pictures.replaceChildren(...selection.pictures.map(({ title, pixels }) =>
-        this.figure(title, Uint8Array.from(atob(pixels), (c) => c.charCodeAt(0)), height, width)));
-    } else if (originals) {
-      const columns = 10, strip = (tiles) => {
-        const rows = tiles.length / (columns * height * width);
-        return [mosaic(tiles, columns, rows, [height, width]), rows * height, columns * width];
-      };
-      this.pictures.className = "pictures strip";
-      this.pictures.replaceChildren(
-        this.figure("Held-out examples", ...strip(originals)),
-        this.figure("Their reconstructions, decoded from the mean of q(z|x)", ...strip(reconstructions)));
+  whole() {
+    const { x, y, half } = this.view;
+    return x === 0 && y === 0 && half === this.plane.extent;
+  }
+
+  // the view has come to rest: the address learns of it, and what is seen is decoded more finely
+  settle() {
+    clearTimeout(this.settled);
+    this.settled = setTimeout(() => {
+      this.act({ kind: "view" });
+      this.refine();
+    }, PATIENCE);
+  }
+
+  moved() {
+    cancelAnimationFrame(this.refining);
+    this.draw();
+    this.settle();
+  }
+
+  pan(dx, dy) {
+    this.view.pan(dx, dy);
+    this.moved();
+  }
+
+  zoom(factor, px, py) {
+    this.view.zoom(factor, px, py, this.plane.extent / 500, 4 * this.plane.extent);
+    this.moved();
+  }
+
+  zoomCursor(factor) { this.zoom(factor, ...this.view.toPixels(this.cursor)); }
+
+  reset() {
+    Object.assign(this.view, { x: 0, y: 0, half: this.plane.extent });
+    this.fine = null;
+    this.moved();
+  }
+
+  step(across, up) {
+    const unit = this.view.half / 25;
+    this.cursor = [this.cursor[0] + across * unit, this.cursor[1] + up * unit];
+    const { x, y } = this.view;
+    this.view.follow(this.cursor);
+    if (this.view.x !== x || this.view.y !== y) this.moved();
+    this.pointer = null;
+    this.look();
+  }
+
+  hover(px, py) {
+    this.pointer = [px, py];
+    this.look();
+  }
+
+  leave() {
+    this.pointer = null;
+    this.look();
+  }
+
+  nearest(px, py) { return this.points.nearest(this.view, px, py, this.hidden, this.decoder ? REACH : Infinity); }
+
+  // at what is under the pointer, or else under the crosshair
+  look() {
+    const place = this.pointer ?? this.view.toPixels(this.cursor);
+    this.near = this.nearest(...place);
+    this.lookAt(this.view.toLatent(...place));
+  }
+
+  // decodes a place and says what is there
+  lookAt(place) {
+    this.drawMarks();
+    if (!this.data.pickable) return;
+    const { decoder } = this;
+    if (!decoder) this.panel.paintLive(this.painter, this.near == null ? null : this.example(this.near), this.plane.note);
+    else if (decoder.has(place)) this.panel.paintLive(this.painter, decoder.decode(place), this.plane.note);
+    else this.panel.paintLive(this.painter, null, "Outside the atlas of decoded tiles: a click decodes exactly.");
+    this.tell(place);
+  }
+
+  tell(place) {
+    const near = this.near == null ? "" : ` · ${this.plane.classes[this.points.labels[this.near]]}, example ${this.near}`;
+    this.say(`${this.coordinates(place)}${this.kind(place)}${near}`);
+  }
+
+  say(text) { this.panel.where.textContent = text; }
+
+  // here is data, between data, or extrapolation
+  kind([u, v]) {
+    if (!this.landscape || !this.decoder) return "";
+    const { side, grid, kinds, extent } = this.landscape;
+    const column = Math.floor((u / extent + 1) / 2 * side), row = Math.floor((1 - v / extent) / 2 * side);
+    if (column < 0 || row < 0 || column >= side || row >= side) return ` · ${kinds.at(-1)}`;
+    return ` · ${kinds[grid[row * side + column]]}`;
+  }
+
+  coordinates(at) {
+    return this.plane.axes.map((name, i) => name && `${name} = ${MINUS(at[i].toFixed(2))}`).filter(Boolean).join(",  ");
+  }
+
+  // pictures of data points come one by one, and stay
+  example(i) {
+    if (!this.data.examples) return null;
+    const key = `${this.data.examples}&i=${i}`;
+    if (this.examples.has(key)) return this.examples.get(key);
+    this.examples.set(key, null);
+    fetch(key).then(async (response) => {
+      if (!response.ok) return;
+      this.examples.set(key, new Uint8Array(await response.arrayBuffer()));
+      if (this.near === i) this.look();
+    });
+    return null;
+  }
+
+  pinAt(px, py) {
+    const index = this.nearest(px, py);
+    if (index == null && !this.decoder) return;
+    this.pin(index == null ? this.view.toLatent(px, py) : this.points.at(index), index);
+  }
+
+  pinCursor() { this.pinAt(...this.view.toPixels(this.cursor)); }
+
+  pin(at, index) {
+    this.cursor = at;
+    this.drawMarks();
+    this.act({ kind: "pin", at, index });
+  }
+
+  outline(trail) {
+    this.trail = trail;
+    this.drawMarks();
+  }
+
+  select(trail) {
+    this.trail = null;
+    this.act({ kind: "lasso", region: trail.map(([x, y]) => this.view.toLatent(x, y)) });
+  }
+
+  // the selection goes first, then the pins
+  clear() {
+    this.trail = null;
+    this.cursor = this.data.selection?.at ?? [0, 0];
+    this.leave();
+    if (this.data.region.length) this.act({ kind: "lasso", region: [] });
+    else if (this.data.pins.length) this.act({ kind: "clear" });
+  }
+
+  press(button) {
+    if (!button || !this.plane) return;
+    if (button.dataset.mode) {
+      this.gestures.mode = button.dataset.mode;
+      for (const other of this.bar.querySelectorAll("[data-mode]")) other.setAttribute("aria-pressed", other === button);
+      return;
     }
-    this.numbers.replaceChildren(...(selection?.numbers ?? []).flatMap(([name, value, help]) => {
-      const term = document.createElement("dt"), number = document.createElement("dd");
-      [term.textContent, term.title, number.textContent] = [name, help, value];
-      return [term, number];
-    }));
+    ({
+      in: () => this.zoomCursor(1.5),
+      out: () => this.zoomCursor(1 / 1.5),
+      reset: () => this.reset(),
+      png: () => savePng(this),
+      svg: () => saveSvg(this),
+    })[button.dataset.do]();
+  }
+
+  // what is on screen decoded anew at the view's own grain, a few milliseconds a frame
+  refine() {
+    if (!this.decoder || !this.underlay || this.whole()) return;
+    const { x, y, half } = this.view, size = this.painter.size, tiles = new Uint8Array(FINE_SIDE ** 2 * size);
+    let next = 0;
+    const work = () => {
+      for (const stop = performance.now() + SLICE; next < FINE_SIDE ** 2 && performance.now() < stop; next++) {
+        const place = [x + half * ((2 * (next % FINE_SIDE) + 1) / FINE_SIDE - 1), y + half * (1 - (2 * Math.floor(next / FINE_SIDE) + 1) / FINE_SIDE)];
+        if (this.decoder.has(place)) tiles.set(this.decoder.decode(place), next * size);
+      }
+      if (next < FINE_SIDE ** 2) return void (this.refining = requestAnimationFrame(work));
+      this.fine = { canvas: this.painter.sheet(tiles, FINE_SIDE), x, y, half };
+      this.draw();
+    };
+    this.refining = requestAnimationFrame(work);
+  }
+
+  draw() {
+    const { view, plane } = this;
+    if (!plane || !view.width) return;
+    const context = sized(this.scene, view.width, view.height);
+    context.imageSmoothingQuality = "high";
+    this.drawUnderlay(context);
+    context.strokeStyle = this.accent;
+    context.lineWidth = 1;
+    context.setLineDash([3, 4]);
+    for (const sigma of plane.prior.length === 1 ? [1, 2] : [1]) for (const one of plane.prior) ellipse(context, view, one, sigma);
+    context.setLineDash([]);
+    this.points.draw(context, view, this.hidden, this.inside);
+    this.drawContours(context);
+    this.drawAxes(context);
+    this.drawMarks();
+  }
+
+  drawUnderlay(context) {
+    const { view, heat, underlay, fine, plane } = this;
+    if (heat) {
+      context.imageSmoothingEnabled = heat.smooth;
+      context.drawImage(heat.canvas, ...box(view, 0, 0, plane.extent));
+      context.imageSmoothingEnabled = true;
+    } else if (underlay && this.data.layer !== "none") {
+      context.globalAlpha = 0.42;
+      const fits = fine && Math.abs(fine.half / view.half - 1) < 0.3;
+      if (!fits) context.drawImage(underlay, ...box(view, 0, 0, plane.extent));
+      else context.drawImage(fine.canvas, ...box(view, fine.x, fine.y, fine.half));
+      context.globalAlpha = 1;
+    }
+  }
+
+  drawContours(context) {
+    context.strokeStyle = this.stroke;
+    for (const { lines, width } of this.landscape?.contours ?? []) {
+      context.lineWidth = width;
+      for (const line of lines) polyline(context, this.view, line);
+    }
+  }
+
+  drawAxes(context) {
+    context.font = "11px " + getComputedStyle(this.root).fontFamily;
+    context.lineWidth = 3;
+    context.strokeStyle = this.paper;
+    context.fillStyle = this.stroke;
+    context.textBaseline = "middle";
+    for (const [text, x, y, align] of axisTexts(this.view, this.plane.axes)) {
+      context.textAlign = align;
+      context.strokeText(text, x, y);
+      context.fillText(text, x, y);
+    }
+  }
+
+  drawMarks() {
+    if (!this.plane || !this.view.width) return;
+    const { view, data, stroke, paper, accent } = this, context = sized(this.marks, view.width, view.height);
+    context.strokeStyle = accent;
+    context.lineWidth = 2.5;
+    for (const path of data.paths) polyline(context, view, path);
+    this.drawPosterior(context);
+    this.drawRegion(context);
+    const font = getComputedStyle(this.root).fontFamily;
+    for (const { letter, at, chosen } of data.pins) badge(context, letter, view.toPixels(at), chosen ? accent : stroke, paper, font);
+    if (this.near != null) this.drawNear(context);
+    if (data.pickable) this.drawCrosshair(context);
+  }
+
+  drawPosterior(context) {
+    const { selection } = this.data;
+    if (!selection?.ellipse) return;
+    context.strokeStyle = context.fillStyle = this.stroke;
+    for (const [sigma, width] of [[1, 2], [2, 1.2]]) {
+      context.lineWidth = width;
+      ellipse(context, this.view, selection.ellipse, sigma);
+    }
+    for (const draw of selection.cloud) {
+      const [x, y] = this.view.toPixels(draw);
+      context.fillRect(x - 1, y - 1, 2, 2);
+    }
+  }
+
+  drawRegion(context) {
+    const region = this.trail?.map(([x, y]) => this.view.toLatent(x, y)) ?? this.data.region;
+    if (!region.length) return;
+    context.strokeStyle = this.accent;
+    context.lineWidth = 1.5;
+    context.setLineDash([6, 4]);
+    polyline(context, this.view, region, true);
+    context.setLineDash([]);
+  }
+
+  drawNear(context) {
+    const [x, y] = this.view.toPixels(this.points.at(this.near)), pixels = this.example(this.near);
+    ring(context, x, y, 6, this.stroke, this.paper);
+    if (!pixels || !(this.pointer || this.marks.matches(":focus"))) return;
+    const left = Math.max(4, Math.min(this.view.width - THUMB - 4, x + 12)), top = Math.max(4, y - THUMB - 10);
+    context.fillStyle = this.paper;
+    context.fillRect(left, top, THUMB, THUMB);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(this.painter.sheet(pixels, 1), left, top, THUMB, THUMB);
+    context.imageSmoothingEnabled = true;
+    context.strokeStyle = this.stroke;
+    context.lineWidth = 1;
+    context.strokeRect(left + 0.5, top + 0.5, THUMB, THUMB);
+  }
+
+  drawCrosshair(context) {
+    const [x, y] = this.view.toPixels(this.cursor);
+    for (const [width, style] of [[4, this.paper], [2, this.accent]]) {
+      context.lineWidth = width;
+      context.strokeStyle = style;
+      context.beginPath();
+      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+        context.moveTo(x + 11 * dx, y + 11 * dy);
+        context.lineTo(x + 19 * dx, y + 19 * dy);
+      }
+      context.stroke();
+    }
   }
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const plane = (parentElement.__plane ??= new Plane(parentElement.querySelector(".plane")));
-  plane.update(data, (value) => setTriggerValue("pick", value));
+  plane.update(data, (value) => setTriggerValue("act", value));
   return () => { plane.destroy(); delete parentElement.__plane; };
 }
