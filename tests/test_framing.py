@@ -112,6 +112,26 @@ def test_ink_is_what_differs_most_from_the_corners(paper: int, ink: int, inverte
     assert any(line.startswith("contrast") for line in notes) == (abs(paper - ink) != 255)
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (200, 230), (100, 116)])
+def test_a_slope_without_ink_is_no_paper(low: int, high: int) -> None:
+    """What could be all shadow gives a picture nevertheless, with black and white in it."""
+    grey = np.linspace(low, high, 64).round().astype(np.uint8)[None].repeat(64, axis=0)
+    made = np.asarray(light_on_dark(Image.fromarray(grey), nothing))
+    assert (made.min(), made.max()) == (0, 255)
+
+
+def test_shadow_is_taken_off_the_paper() -> None:
+    """A plane of grey, sloping both ways, with ink of one depth below it."""
+    down, across = np.mgrid[:128, :128] / 127
+    grey = 180 + 20 * across + 30 * down
+    grey[40:80, 40:80] -= 120
+    made = np.asarray(light_on_dark(Image.fromarray(grey.round().astype(np.uint8)), nothing))
+    inked = np.zeros((128, 128), dtype=bool)
+    inked[40:80, 40:80] = True
+    assert (made[~inked] == 0).all()
+    assert made[inked].min() > 240
+
+
 def test_ink_over_one_corner_does_not_turn_the_picture() -> None:
     grey = np.full((64, 64), 250, dtype=np.uint8)
     grey[:40, :40] = 10

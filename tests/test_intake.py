@@ -197,6 +197,20 @@ def test_blank_pictures_are_refused(level: int, size: tuple[int, int]) -> None:
         read_picture(saved(Image.fromarray(grey)), MNIST)
 
 
+def test_a_pattern_too_fine_to_be_seen_is_blank() -> None:
+    board = np.indices((1024, 1024)).sum(0) % 2 * 255
+    with pytest.raises(ValueError, match="blank"):
+        read_picture(saved(Image.fromarray(board.astype(np.uint8))), MNIST)
+
+
+def test_large_examples_pass_unchanged() -> None:
+    """Pictures as large as those are not reduced first."""
+    grey = np.random.default_rng(1).integers(0, 256, (1100, 1100), dtype=np.uint8)
+    found = read_picture(saved(Image.fromarray(grey)), (1, 1100, 1100))
+    assert np.array_equal(found.pixels.numpy(), grey.flatten())
+    assert found.notes == ()
+
+
 def test_a_picture_that_is_all_transparent_is_blank() -> None:
     with pytest.raises(ValueError, match="blank"):
         read_picture(saved(Image.new("RGBA", (40, 40), (255, 0, 0, 0))), MNIST)

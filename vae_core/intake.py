@@ -47,10 +47,10 @@ def read_picture(data: bytes, shape: Shape, dataset: str | None = None) -> Intak
     image = _decoded(data, notes.append)
     grey = _grey(image, notes.append)
     fits, framing = grey.size == (shape[2], shape[1]), framing_for(shape, dataset)
+    grey = _manageable(grey, max(ENOUGH, *shape), notes.append)
     require_contrast(grey)
     if fits and image.mode == "L":
         return Intake(_pixels(grey), tuple(notes))
-    grey = _manageable(grey, notes.append)
     if framing is not None:
         grey = light_on_dark(grey, notes.append)
     return Intake(_pixels(grey if fits else resized(grey, shape, framing, notes.append)), tuple(notes))
@@ -162,9 +162,9 @@ def _opaque(image: Image.Image, note: Note) -> Image.Image:
     return Image.alpha_composite(paper, image)
 
 
-def _manageable(grey: Image.Image, note: Note) -> Image.Image:
+def _manageable(grey: Image.Image, enough: int, note: Note) -> Image.Image:
     """Of large pictures a smaller one, still far larger than any example, in a fraction of the memory and noise."""
-    factor = min(grey.size) // ENOUGH
+    factor = min(grey.size) // enough
     if factor < 2:
         return grey
     note(f"of {grey.width}×{grey.height} pixels every {factor}×{factor} averaged into one")
