@@ -85,7 +85,7 @@ def _around(
     z = torch.cat([torch.stack(ends), means[chosen.to(means.device)]])
     near = torch.cdist(z, z).topk(min(NEIGHBOURS + 1, len(z)), largest=False).indices
     x = decode(z)
-    gaps = torch.linalg.vector_norm(x[near] - x.unsqueeze(1), dim=-1).clamp_min(1e-9).double()  # 0 would be no edge
+    gaps = torch.cdist(x, x).gather(1, near).clamp_min(1e-9).double()  # 0 would be no edge
     rows = torch.arange(len(z)).repeat_interleave(near.shape[1])
     graph = csr_array((gaps.flatten().cpu().numpy(), (rows.numpy(), near.flatten().cpu().numpy())))
     lengths, before = dijkstra(graph, directed=False, indices=0, return_predecessors=True)
