@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -97,6 +98,39 @@ def test_every_method_to_start_from_can_be_trained(app_test: AppTest, dataset: s
     assert shown["Posterior q(z|x)"] == expected.model.posterior
     assert shown["Gradient estimator"] == expected.objective.estimator
     assert not app_test.button[0].disabled
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_the_form_shows_examples(app_test: AppTest, dataset: str) -> None:
+    """A table in its own units, or else a strip of pictures."""
+    spec = DATASETS[dataset]
+    app_test.switch_page("pages/train/train.py").run()
+    app_test.segmented_control[0].set_value(dataset).run()
+    assert not app_test.exception
+    assert any(f"{spec.sizes.train:,} training" in caption for caption in texts(app_test, "caption"))
+    tables = [table.value for table in app_test.dataframe]
+    assert [list(table.columns) for table in tables] == ([["class", *spec.features]] if spec.features else [])
+    assert len(app_test.get("image")) == 1 - len(tables)
+    for table in tables:
+        assert set(table["class"]) <= set(spec.classes)
+        shown, slack = table[list(spec.features)].astype(float).to_numpy(), 1e-3 * np.array(spec.high)
+        assert (shown >= spec.low - slack).all()
+        assert (shown <= spec.high + slack).all()
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "sentence"),
+    [
+        ("Likelihood p(x|z)", "bernoulli", "The likelihood Bernoulli, dynamically binarised is of 8-bit images, but"),
+        ("Network", "conv", "A convolutional network reads images, but"),
+    ],
+)
+def test_the_form_says_what_is_for_images_only(app_test: AppTest, label: str, value: str, sentence: str) -> None:
+    app_test.switch_page("pages/train/train.py").run()
+    app_test.segmented_control[0].set_value("signals").run()
+    choose(app_test, label, value)
+    assert any(text.startswith(sentence) for text in texts(app_test, "error"))
+    assert app_test.button[0].disabled
 
 
 def test_the_form_offers_the_whole_of_every_table(app_test: AppTest) -> None:
