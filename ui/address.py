@@ -40,7 +40,7 @@ TOOLS = {
     "exports": "Export",
 }
 DATA = {"sample": "held-out sample", "test": "whole test part", "all": "all examples"}
-NUMBER = re.compile(r"-?\d{1,5}(\.\d{1,4})?")
+NUMBER = re.compile(r"-?[0-9]{1,5}(\.[0-9]{1,4})?")
 
 
 @dataclass(frozen=True)
@@ -214,11 +214,22 @@ def _consistent(address: Address, notices: list[str]) -> tuple[Address, list[str
 def _readers(bounds: Bounds) -> dict[str, Callable[[str], object]]:
     size = bounds.dimensions
 
+    def kind(text: str) -> str:
+        if _one_of(text, KINDS) != "axes" and size == 1:
+            raise ValueError("a latent space of one dimension is shown along its axis only")
+        return text
+
     def axes(text: str) -> tuple[int, ...]:
         pair = tuple(_read_whole(part, size) for part in text.split("_"))
         if len(pair) != 2 or (size > 1 and pair[0] == pair[1]):
             raise ValueError("two different axes are needed")
         return pair
+
+    def hidden(text: str) -> tuple[int, ...]:
+        found = tuple(_read_whole(part, bounds.labels) for part in text.split("_"))
+        if len(set(found)) < len(found):
+            raise ValueError("a label is named twice")
+        return found
 
     def pin(text: str) -> Pin:
         if text.startswith("i"):
@@ -250,14 +261,14 @@ def _readers(bounds: Bounds) -> dict[str, Callable[[str], object]]:
         return found
 
     return {
-        "kind": lambda text: _one_of(text, KINDS),
+        "kind": kind,
         "axes": axes,
         "base": lambda text: _read_vector(text, size),
         "anchors": anchors,
         "data": lambda text: _one_of(text, DATA),
         "layer": lambda text: _one_of(text, LAYERS),
         "view": view,
-        "hidden": lambda text: tuple(_read_whole(part, bounds.labels) for part in text.split("_")),
+        "hidden": hidden,
         "pins": pins,
         "chosen": lambda text: _read_whole(text, PIN_LIMIT),
         "lasso": lasso,
