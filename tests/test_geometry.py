@@ -8,9 +8,11 @@ from vae_core.geometry import (
     CHART_HEIGHT,
     MINIMUM_EXTENT,
     extent_of,
+    inside,
     lattice,
     leading_axes,
     mosaic,
+    nodes,
     on_axes,
     pictures,
     probability_lattice,
@@ -40,6 +42,76 @@ def test_cells_of_the_probability_lattice_are_equally_probable(side: int) -> Non
     """The normal CDF takes it to the lattice of the unit square, in the same order."""
     probabilities = torch.from_numpy(stats.norm.cdf(probability_lattice(side).double().numpy()))
     torch.testing.assert_close(probabilities, (lattice(side, 0.5) + 0.5).double(), rtol=0, atol=1e-6)
+
+
+def test_nodes_run_row_by_row_from_the_top_left_and_hold_the_corners() -> None:
+    points = nodes(3, 3.0)
+    expected = [(-3, 3), (0, 3), (3, 3), (-3, 0), (0, 0), (3, 0), (-3, -3), (0, -3), (3, -3)]
+    assert points.tolist() == [list(map(float, point)) for point in expected]
+
+
+@pytest.mark.parametrize(("count", "extent"), [(2, 1.0), (5, 3.0), (48, 3.57)])
+def test_nodes_cross_where_tiles_of_a_lattice_meet(count: int, extent: float) -> None:
+    """Halfway between four nodes lies the centre of the tile of the same row and column."""
+    grid = nodes(count, extent).reshape(count, count, 2)
+    centres = (grid[:-1, :-1] + grid[:-1, 1:] + grid[1:, :-1] + grid[1:, 1:]) / 4
+    torch.testing.assert_close(centres, lattice(count - 1, extent).reshape(count - 1, count - 1, 2))
+    assert grid.abs().amax() == np.float32(extent)
+
+
+POLYGONS = {
+    "square": [(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)],
+    "triangle": [(-2.0, -1.0), (2.0, 0.5), (0.0, 2.0)],
+    "arrow": [(-2.0, -2.0), (0.0, -0.5), (2.0, -2.0), (0.0, 2.0)],
+    "comb": [(-2.0, -2.0), (2.0, -2.0), (2.0, 2.0), (1.0, -1.0), (0.0, 2.0), (-1.0, -1.0), (-2.0, 2.0)],
+    "bow tie": [(-2.0, -2.0), (2.0, 2.0), (2.0, -2.0), (-2.0, 2.0)],
+    "ring": [(np.cos(a) * r, np.sin(a) * r) for a, r in zip(np.linspace(0, 6, 40), [2.4, 1.1] * 20, strict=True)],
+}
+
+
+def winding(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """How often a closed line goes around each point: the sum of the angles between neighbouring corners, seen from
+    there, in whole turns."""
+    seen = corners[None, :, 0] - points[:, :1] + 1j * (corners[None, :, 1] - points[:, 1:])
+    return np.round(np.angle(np.roll(seen, -1, 1) / seen).sum(1) / (2 * np.pi)).astype(int)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("name", POLYGONS)
+def test_inside_is_where_a_line_winds_around(name: str, shift: int, backwards: bool) -> None:
+    """Whichever corner is the first, and whichever way it runs."""
+    corners = torch.tensor(POLYGONS[name]).roll(shift, 0).float()
+    corners = corners.flip(0) if backwards else corners
+    points = 6 * torch.rand(2_000, 2, generator=seeded(5)) - 3
+    expected = winding(points.double().numpy(), corners.double().numpy()) % 2 == 1
+    held = inside(points, corners)
+    assert 0 < held.sum() < len(points)
+    assert np.array_equal(held.numpy(), expected)
+
+
+def test_inside_at_the_height_of_a_corner() -> None:
+    """A ray through a corner is counted once, not twice or never."""
+    corners = torch.tensor([(0.0, 1.0), (1.0, 0.0), (0.0, -1.0), (-1.0, 0.0)])
+    points = torch.tensor([(0.0, 0.0), (-2.0, 0.0), (2.0, 0.0), (-2.0, 1.0), (-2.0, -1.0)])
+    assert inside(points, corners).tolist() == [True, False, False, False, False]
+
+
+def test_tiles_share_the_plane_without_overlap() -> None:
+    """Every point, also one on an edge, lies in one tile of a tiling at most, and inside the tiling in exactly one."""
+    grid = nodes(5, 2.0).reshape(5, 5, 2)
+    points = nodes(9, 1.5)
+    held = torch.stack([
+        inside(points, torch.stack([grid[r, c], grid[r, c + 1], grid[r + 1, c + 1], grid[r + 1, c]]))
+        for r in range(4) for c in range(4)
+    ])  # fmt: skip
+    assert (held.sum(0) == 1).all()
+
+
+def test_nothing_lies_inside_a_line() -> None:
+    line = torch.tensor([(-1.0, 0.0), (1.0, 0.0), (2.0, 0.0)])
+    assert not inside(nodes(5, 2.0), line).any()
+    assert inside(torch.zeros(0, 2), line).shape == (0,)
 
 
 @pytest.mark.parametrize("axes", [(0, 1), (1, 3), (4, 2)])

@@ -30,9 +30,7 @@ def _product(axis: Float[Tensor, "side"]) -> Float[Tensor, "side*side 2"]:
 
 def nodes(count: int, extent: float) -> Float[Tensor, "{count*count} 2"]:
     """Crossings of count x count lines that reach from -extent to extent, row by row from the top left."""
-    axis = torch.linspace(-extent, extent, count)
-    z2, z1 = torch.meshgrid(axis.flip(0), axis, indexing="ij")
-    return torch.stack([z1.flatten(), z2.flatten()], dim=-1)
+    return _product(torch.linspace(-extent, extent, count))
 
 
 def inside(points: Float[Tensor, "N 2"], corners: Float[Tensor, "C 2"]) -> Bool[Tensor, "N"]:
