@@ -1,0 +1,27 @@
+"""Examples as grey tiles, as `st.image` shows them and `ui.exports` saves them."""
+
+import math
+
+import torch
+from jaxtyping import Float, Real, UInt8
+from torch import Tensor
+
+from ui.resources import Explored
+from vae_core.geometry import pictures, to_bytes
+from vae_core.networks import Shape
+
+CHUNK = 100
+"""Codes decoded at once: a categorical likelihood takes 256 numbers a value."""
+
+
+def tiles(examples: Real[Tensor, "N D"], shape: Shape, least: int = 1) -> UInt8[Tensor, "N H W"]:
+    """Grey levels, or values in [0, 1], as pictures; every pixel is repeated until they are `least` pixels wide."""
+    made = pictures(examples, shape)
+    grey = (made if made.dtype == torch.uint8 else to_bytes(made))[:, 0]
+    factor = math.ceil(least / grey.shape[2])
+    return grey.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+
+
+def decoded_tiles(thing: Explored, z: Float[Tensor, "N H"], least: int = 1) -> UInt8[Tensor, "N H W"]:
+    """What latent vectors decode to: the means of p(x|z)."""
+    return torch.cat([tiles(thing.decode(part), thing.spec.shape, least) for part in z.split(CHUNK)])

@@ -1,0 +1,16 @@
+"""The tools under the plane, by their name in the address: each draws its controls and says what it adds above."""
+
+from collections.abc import Callable
+
+from ui.planes import Opened
+from ui.tools import attributes, example, exports, lattice, paths, traversals
+from ui.tools.addition import Addition
+
+SHOW: dict[str, Callable[[Opened], Addition]] = {
+    "example": example.show,
+    "lattice": lattice.show,
+    "traversals": traversals.show,
+    "paths": paths.show,
+    "attributes": attributes.show,
+    "exports": exports.show,
+}
