@@ -114,7 +114,7 @@ def _evidence(opened: Opened, z: Float[Tensor, "H"]) -> tuple[Number, ...]:
         (
             "log q(z)",
             nats(found.log_q),
-            "Log density of the aggregate posterior: the mean of all q(z|x) of the sample.",
+            "Log density of the codes: the mean of all q(z|x) of the sample, smoothed to predict unseen ones.",
         ),
         *prior,
         ("Round trip", f"{found.round_trip:.1f} σ", TERMS["round_trip"]),

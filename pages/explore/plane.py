@@ -6,7 +6,7 @@ import streamlit as st
 
 from ui import state
 from ui.acting import acted, overlay, pin_at, sources
-from ui.address import TOOLS, Address, read
+from ui.address import DATA, TOOLS, Address, read
 from ui.choices import (
     PREFERRED,
     choose_axes,
@@ -43,8 +43,12 @@ def arrive() -> None:
         model, asked = PREFERRED, {}
     folder = locate(model)
     assert folder is not None
-    state.arrive(Address(model), notices)  # what a damaged model can say for itself
-    address, more = read(asked, model, limits(explored(folder, asked.get("data", "sample"))))
+    state.arrive(Address(model), notices)
+    data = asked.get("data", "sample")
+    try:
+        address, more = read(asked, model, limits(explored(folder, data if data in DATA else "sample")))
+    except (DamagedRun, DataUnavailable):
+        return  # what follows says so, under a box to choose another model
     state.arrive(address, notices + more)
 
 
@@ -110,7 +114,7 @@ def caption(opened: Opened) -> str:
     slice_note = f", the {others} other coordinates held" if others > 0 and opened.address.kind == "axes" else ""
     return (
         f"Dots are posterior means of {len(thing.data):,} examples, over what the decoder makes there{slice_note}. "
-        f"Lines enclose 50, 90 and 99 % of the aggregate posterior q(z). {prior_note(config)} "
+        f"Lines enclose 50, 90 and 99 % of the aggregate posterior q(z), smoothed. {prior_note(config)} "
         f"Numbers are in nats per example. {bound_note(config)}"
     )
 
@@ -141,14 +145,16 @@ def explore(folder: Path, thing: Explored) -> None:
     body()
 
 
-st.title("Latent plane")
+title, choice = st.columns([1, 1.6], vertical_alignment="bottom", gap="large")
+title.title("Latent plane")
 try:
     with st.spinner("Loading the model …", show_time=False):
         arrive()
         address = state.current()
         folder = locate(address.model)
         assert folder is not None
-        choose_model(address)
+        with choice:
+            choose_model(address)
         thing = explored(folder, address.data)
         landscape_of(folder)
     st.caption(f"{DATASETS[thing.config.dataset].label} · {recipe_line(thing.config)}")

@@ -1,31 +1,18 @@
 """What only a real browser can show: the whole way from the form to a decoded point."""
 
 import os
-import re
 import signal
-import time
-from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.app.conftest import App
-from ui.inspection import at_data_point
-from ui.resources import Explored, explored, locate
+from tests.app.driving import eventually, ready
 from vae_core.defaults import METHODS
-from vae_core.geometry import on_axes
 
 pytestmark = pytest.mark.browser
 
 PAGES = ["/", "/train", "/explore?model=mnist-2d"]
-
-
-def ready(page: Page, url: str) -> None:
-    page.goto(url)
-    page.locator("h1").first.wait_for()
 
 
 def fill(page: Page, label: str, value: str) -> None:
@@ -46,45 +33,6 @@ def curve(page: Page) -> list[float]:
     """The values of the held-out ELBO as they are plotted."""
     chart = page.locator(".chart[data-name=elbo]")
     return chart.evaluate("chart => chart.data ? Array.from(chart.data[1].y) : []")
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.05)
-
-
-def grey_levels(canvas: Locator) -> np.ndarray:
-    """A picture of the side panel: ink whose opacity is the grey level."""
-    data = canvas.evaluate(
-        "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 == 3))"
-    )
-    return np.array(data)
-
-
-def open_plane(page: Page, app: App, model: str) -> dict[str, float]:
-    ready(page, f"{app.url}/explore?model={model}")
-    page.locator(".plane[data-url]").wait_for()
-    page.locator(".pictures figure").first.wait_for()
-    box = page.locator("canvas.marks").bounding_box()
-    assert box is not None
-    return dict(box)
-
-
-def extent_of_plane(page: Page) -> float:
-    return page.locator(".plane").evaluate("plane => plane.getRootNode().__plane.plane.extent")
-
-
-def folder_of(model: str) -> Path:
-    folder = locate(model)
-    assert folder is not None
-    return folder
-
-
-def coordinates(page: Page) -> list[float]:
-    text = page.locator(".where").inner_text().replace("−", "-")
-    return [float(value) for value in re.findall(r"= (-?\d+\.\d+)", text)]
 
 
 def test_train_digits_to_the_end_and_explore_them(page: Page, app: App) -> None:
@@ -113,7 +61,7 @@ def test_train_a_helmholtz_machine_by_wake_sleep(page: Page, app: App) -> None:
     run = app.run_of(page)
     rows = run.rows()
     assert rows[-1]["held_out_elbo"] > rows[0]["held_out_elbo"] + 5
-    answers = [page.request.get(f"{app.url}/api/models/{run.id}/plane?x={axis}&y=0").status for axis in (31, 32)]
+    answers = [page.request.get(f"{app.url}/api/models/{run.id}/plane?axes=0_{axis}").status for axis in (31, 32)]
     assert answers == [200, 422]  # the first layer has 32 units, the top one 16
     page.get_by_role("button", name="Explore it").click()
     expect(page.get_by_text("Dots are posterior means")).to_be_visible()
@@ -180,62 +128,6 @@ def test_impossible_settings_are_refused_before_a_run_starts(page: Page, app: Ap
     expect(page.get_by_role("button", name="Train")).to_be_disabled()
     fill(page, "Latent dimension", "3")
     expect(page.get_by_role("button", name="Train")).to_be_enabled()
-
-
-def loneliest(thing: Explored, extent: float, corner: tuple[int, int]) -> tuple[float, float]:
-    """The place in a quadrant that is farthest from every data point, as fractions of the stage from its top left."""
-    steps = torch.linspace(0.55, 0.95, 20)
-    places = torch.cartesian_prod(steps, steps) * torch.tensor(corner) * extent
-    distance = torch.cdist(places, thing.means[:, list(thing.axes)]).min(1).values
-    x, y = (places[distance.argmax()] / extent).tolist()
-    return (x + 1) / 2, (1 - y) / 2
-
-
-@pytest.mark.parametrize("model", ["mnist-2d", "fashion-20d"])
-@pytest.mark.parametrize("corner", [(1, 1), (-1, -1)], ids=["top right", "bottom left"])
-def test_a_click_anywhere_shows_what_the_model_decodes_there(
-    page: Page, app: App, model: str, corner: tuple[int, int]
-) -> None:
-    box = open_plane(page, app, model)
-    thing = explored(folder_of(model))
-    x, y = loneliest(thing, extent_of_plane(page), corner)
-    picture = page.locator(".pictures canvas")
-    before = grey_levels(picture)
-    page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
-    page.mouse.move(1, 1)
-    eventually(lambda: not np.array_equal(grey_levels(picture), before))
-    z = coordinates(page)
-    assert np.sign(z).tolist() == list(corner)  # z2 grows upwards
-    latent = on_axes(torch.tensor([z]), thing.axes, thing.model.centre())
-    expected = (thing.model.decode(latent).mean[0] * 255).round().numpy()
-    # coordinates on screen are rounded to 0.005
-    assert np.abs(grey_levels(picture) - expected).mean() < 1
-
-
-def test_a_click_on_a_data_point_shows_its_terms(page: Page, app: App) -> None:
-    box = open_plane(page, app, "digits-2d")
-    thing, extent = explored(folder_of("digits-2d")), extent_of_plane(page)
-    lonely = int(torch.cdist(thing.means, thing.means).fill_diagonal_(9).min(1).values.argmax())
-    z1, z2 = thing.means[lonely].tolist()
-    page.mouse.click(box["x"] + (z1 / extent + 1) / 2 * box["width"], box["y"] + (1 - z2 / extent) / 2 * box["height"])
-    page.get_by_text(f"Held-out example {lonely},").wait_for()
-    expected = at_data_point(thing, thing.axes, lonely)
-    assert page.locator(".numbers dd").all_inner_texts() == [value for _, value, _ in expected.numbers]
-    assert np.array_equal(grey_levels(page.locator(".pictures canvas").first), thing.sample.x[lonely].numpy())
-
-
-def test_keyboard_moves_and_decodes(page: Page, app: App) -> None:
-    open_plane(page, app, "digits-2d")
-    canvas = page.locator("canvas.marks")
-    canvas.focus()
-    before = grey_levels(page.locator(".pictures canvas"))
-    for key in ["ArrowRight"] * 20 + ["ArrowUp"] * 20:
-        canvas.press(key)
-    canvas.press("Enter")
-    eventually(lambda: not np.array_equal(grey_levels(page.locator(".pictures canvas").first), before))
-    z1, z2 = coordinates(page)
-    assert z1 == z2
-    assert z1 > 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

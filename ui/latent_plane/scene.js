@@ -1,7 +1,7 @@
 // Drawing on the two canvases: what stays while one moves the pointer (scene), and what follows it (marks).
 
 const MINUS = (text) => text.replace("-", "−");
-const LETTER = "600 12px ";
+const LETTER = "600 12px ", FAINT = 0.14;
 
 function sized(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
@@ -15,13 +15,22 @@ function sized(canvas, width, height) {
 
 // a disc with a soft rim: pixel offsets and how much of each pixel it covers
 function disc(radius) {
-  const reach = Math.ceil(radius + 0.5), stamp = [];
-  for (let y = -reach; y <= reach; y++)
-    for (let x = -reach; x <= reach; x++) {
-      const cover = Math.max(0, Math.min(1, radius + 0.5 - Math.hypot(x, y)));
-      if (cover > 0) stamp.push([x, y, cover]);
+  const reach = Math.ceil(radius + 0.5), x = [], y = [], cover = [];
+  for (let dy = -reach; dy <= reach; dy++)
+    for (let dx = -reach; dx <= reach; dx++) {
+      const covered = Math.min(1, radius + 0.5 - Math.hypot(dx, dy));
+      if (covered <= 0) continue;
+      x.push(dx);
+      y.push(dy);
+      cover.push(covered);
     }
-  return stamp;
+  return { x: Int32Array.from(x), y: Int32Array.from(y), cover: Float32Array.from(cover) };
+}
+
+function blend(pixels, at, colour, a) {
+  const before = pixels[at + 3] / 255, after = a + before * (1 - a), share = a / after;
+  for (let c = 0; c < 3; c++) pixels[at + c] += (colour[c] - pixels[at + c]) * share;
+  pixels[at + 3] = after * 255;
 }
 
 // points as stamps into a pixel buffer: tens of thousands take milliseconds
@@ -58,21 +67,20 @@ class Points {
       this.buffer = context.createImageData(width, height);
       this.layer = new OffscreenCanvas(width, height);
     }
-    const pixels = this.buffer.data.fill(0), stamp = disc(this.radius(view) * ratio), { u, v, labels, colours } = this;
+    const pixels = this.buffer.data.fill(0), whole = new Uint32Array(pixels.buffer), stamp = disc(this.radius(view) * ratio);
+    const { u, v, labels, colours } = this, { x: dx, y: dy, cover } = stamp;
     const scale = view.scale * ratio, x0 = width / 2 - view.x * scale, y0 = height / 2 + view.y * scale;
+    const shown = Uint8Array.from({ length: 256 }, (_, label) => hidden.has(label) ? 0 : 1);
+    const opaque = colours.map(([r, g, b]) => (255 << 24 | b << 16 | g << 8 | r) >>> 0);
     for (let i = 0; i < labels.length; i++) {
       const cx = Math.round(x0 + u[i] * scale), cy = Math.round(y0 - v[i] * scale);
-      if (cx < -9 || cy < -9 || cx > width + 9 || cy > height + 9 || hidden.has(labels[i])) continue;
-      const [r, g, b] = colours[labels[i] % colours.length], strength = inside && !(inside[i >> 3] >> (i & 7) & 1) ? 0.14 : 1;
-      for (const [dx, dy, cover] of stamp) {
-        const x = cx + dx, y = cy + dy;
+      if (cx < -9 || cy < -9 || cx > width + 9 || cy > height + 9 || !shown[labels[i]]) continue;
+      const label = labels[i] % colours.length, strength = inside && !(inside[i >> 3] >> (i & 7) & 1) ? FAINT : 1;
+      for (let k = 0; k < cover.length; k++) {
+        const x = cx + dx[k], y = cy + dy[k], a = cover[k] * strength;
         if (x < 0 || y < 0 || x >= width || y >= height) continue;
-        const at = 4 * (y * width + x), a = cover * strength, before = pixels[at + 3] / 255, after = a + before * (1 - a);
-        const share = a / after;
-        pixels[at] += (r - pixels[at]) * share;
-        pixels[at + 1] += (g - pixels[at + 1]) * share;
-        pixels[at + 2] += (b - pixels[at + 2]) * share;
-        pixels[at + 3] = after * 255;
+        if (a === 1) whole[y * width + x] = opaque[label];
+        else blend(pixels, 4 * (y * width + x), colours[label], a);
       }
     }
     this.layer.getContext("2d").putImageData(this.buffer, 0, 0);
