@@ -13,6 +13,7 @@ from ui.owner import owner
 from ui.planes import Opened, axis_name, base_of, chosen_axes
 from ui.resources import Explored, pretrained_names
 from vae_core import runs
+from vae_core.embedding import EMBEDDINGS
 
 PREFERRED = "mnist-2d"
 SLIDERS = 12
@@ -57,7 +58,7 @@ def choose_kind(thing: Explored, address: Address) -> None:
         if kind == "points" and not anchors:
             state.arrive(address, ["A plane through three points needs three pins: click three places first."])
             return
-        data = "sample" if kind in ("tsne", "umap") else address.data
+        data = "sample" if kind in EMBEDDINGS else address.data
         state.put(replace(address, kind=kind, anchors=anchors, view=None, lasso=(), data=data))
 
     help_text = "t-SNE and UMAP keep neighbours together but cannot be decoded: a click goes to the nearest data point."
@@ -144,7 +145,7 @@ def choose_layer(address: Address) -> None:
     )
     st.selectbox(
         "Underneath", list(LAYERS), format_func=LAYERS.__getitem__, key=key, on_change=_set, args=(key, "layer"),
-        help=help_text,
+        help=help_text, disabled=address.kind in EMBEDDINGS,
     )  # fmt: skip
 
 

@@ -54,6 +54,9 @@ class Placed:
             "classes": spec.classes,
             "tile": spec.shape[1:],
             "kind": spec.kind,
+            "features": spec.features,
+            "low": spec.low,
+            "high": spec.high,
             "prior": self.drawn.prior,
         }
         # blobs of 16-bit numbers first: a view of them needs even offsets

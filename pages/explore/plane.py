@@ -6,7 +6,7 @@ import streamlit as st
 
 from ui import state
 from ui.acting import acted, overlay, pin_at, sources
-from ui.address import DATA, TOOLS, Address, read
+from ui.address import DATA, KINDS, TOOLS, Address, read
 from ui.choices import (
     PREFERRED,
     choose_axes,
@@ -109,9 +109,11 @@ def choose_tool(address: Address) -> str:
 
 def caption(opened: Opened) -> str:
     """What is seen, in words."""
-    thing, config = opened.thing, opened.thing.config
+    thing, config, kind = opened.thing, opened.thing.config, opened.address.kind
+    if kind in EMBEDDINGS:
+        return f"Dots are {KINDS[kind]}’s places of {len(thing.data):,} posterior means. {EMBEDDINGS[kind].help}"
     others = thing.means.shape[1] - 2
-    slice_note = f", the {others} other coordinates held" if others > 0 and opened.address.kind == "axes" else ""
+    slice_note = f", the {others} other coordinates held" if others > 0 and kind == "axes" else ""
     return (
         f"Dots are posterior means of {len(thing.data):,} examples, over what the decoder makes there{slice_note}. "
         f"Lines enclose 50, 90 and 99 % of the aggregate posterior q(z), smoothed. {prior_note(config)} "

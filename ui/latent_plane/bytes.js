@@ -48,9 +48,9 @@ function lineInto(context, values, [x, y, width, height], stroke, thickness) {
 
 // how examples of one data set are drawn
 class Painter {
-  constructor(shape, kind, features, ink) {
-    Object.assign(this, { profile: kind === "profile", features, ink });
-    [this.height, this.width] = shape;
+  constructor({ tile, kind, features, low, high }, ink) {
+    Object.assign(this, { profile: kind === "profile", features, low, high, ink });
+    [this.height, this.width] = tile;
     this.size = this.height * this.width;
     this.stroke = `rgb(${ink.slice(0, 3)})`;
   }
@@ -95,7 +95,18 @@ class Painter {
     }
   }
 
+  // in the units of the source: what a value of a profile is
+  name(values, i) {
+    const value = this.low[i] + values[i] / 255 * (this.high[i] - this.low[i]);
+    return MINUS(`${this.features[i] ?? `value ${i + 1}`}: ${value.toPrecision(3)}`);
+  }
+
   chart(canvas, values) {
+    const kept = values.slice();
+    canvas.onpointermove = ({ offsetX }) => {
+      const place = Math.floor(offsetX / canvas.clientWidth * kept.length);
+      canvas.title = this.name(kept, Math.max(0, Math.min(kept.length - 1, place)));
+    };
     [canvas.width, canvas.height] = [600, 220];
     const context = canvas.getContext("2d");
     lineInto(context, values, [4, 10, 592, 200], this.stroke, 3);

@@ -92,7 +92,7 @@ class Plane {
   // what depends on payload, theme and selection, not on the view
   prepare() {
     const { plane, data } = this;
-    this.painter = new Painter(plane.tile, plane.kind, plane.features, this.ink);
+    this.painter = new Painter(plane, this.ink);
     this.root.classList.toggle("profile", this.painter.profile);
     this.underlay = plane.tiles ? this.painter.sheet(plane.tiles, plane.side) : null;
     this.fine = null;
