@@ -104,7 +104,7 @@ def version(folder: Path) -> str:
 
 
 def explored(folder: Path, data: str = "sample") -> Explored:
-    """`data` is a key of `ui.address.DATA`. Raises DamagedRun, also where latent values are not finite, or
+    """`data` is a key of `ui.address.DATA`. Raises DamagedRun, also where weights or latent values are not finite, or
     DataUnavailable where a run's data set is not at hand."""
     return _explored(folder, version(folder), data)
 
@@ -125,9 +125,10 @@ def _explored(folder: Path, version: str, data: str) -> Explored:
     examples = _examples(folder, config, data)
     first, *others = _posteriors(config, model, examples)
     means = torch.cat([first.mean, *(q.mean for q in others)])
-    if not means.isfinite().all():
+    if not all(numbers.isfinite().all() for numbers in (means, *model.parameters())):
         raise runs.DamagedRun(
-            "its latent values are not finite: the training diverged. Train it again with a smaller learning rate"
+            "its weights or latent values are not finite: the training diverged. "
+            "Train it again with a smaller learning rate"
         )
     return Explored(
         config, model, examples, means, first, weight_of_dimensions(model, first), rate_splits(model, first)
