@@ -8,7 +8,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 LAYERS = [
-    {"distributions", "networks", "config", "profiles", "planes", "paths", "traversals"},
+    {"distributions", "networks", "config", "profiles", "planes", "paths", "traversals", "separation"},
     {"magnification", "gaussians", "flows", "pixels", "autoencoder", "families", "bounds", "datasets", "framing"},
     {"likelihoods", "posteriors", "intake"},
     {"priors"},
@@ -16,7 +16,7 @@ LAYERS = [
     {"estimators", "optimisers", "evaluation", "geometry", "portable"},
     {"quadrature", "sampling", "moments", "rules", "defaults"},
     {"aggregate", "closed_form", "generation"},
-    {"gaps", "holes"},
+    {"gaps", "holes", "ranges"},
     {"training"},
     {"runs", "snapshots"},
     {"worker", "publish", "evaluation_command"},
