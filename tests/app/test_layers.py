@@ -80,7 +80,7 @@ def log_q(landscape: Landscape, z: Tensor) -> Tensor:
 
 
 def test_contours_enclose_their_shares_of_the_codes() -> None:
-    """Of draws of the density on the plane that share is denser than the places of the line, which are equally dense."""
+    """Of draws of the density on the plane that share is denser than the line's places, which are equally dense."""
     _, drawn, message = layer("holes", "digits-2d")
     landscape = landscape_of(opened("digits-2d")[0]).result()
     z = landscape.aggregate.sample(10_000, generator=seeded(1))
