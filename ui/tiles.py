@@ -16,8 +16,8 @@ CHUNK = 100
 
 def tiles(examples: Real[Tensor, "N D"], shape: Shape, least: int = 1) -> UInt8[Tensor, "N H W"]:
     """Grey levels, or values in [0, 1], as pictures; every pixel is repeated until they are `least` pixels wide."""
-    made = pictures(examples, shape)
-    grey = (made if made.dtype == torch.uint8 else to_bytes(made))[:, 0]
+    shares = examples / 255 if examples.dtype == torch.uint8 else examples
+    grey = to_bytes(pictures(shares, shape))[:, 0]
     factor = math.ceil(least / grey.shape[2])
     return grey.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
 

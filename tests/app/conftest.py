@@ -1,15 +1,25 @@
 """A real server and a real browser, shared by the tests of the app."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from streamlit.testing.v1 import AppTest
 
-from scripts.serving import BROWSER_ARGUMENTS, chromium, serve
+from scripts.serving import BROWSER_ARGUMENTS, PROJECT, chromium, serve
+from ui.address import Address
+from ui.planes import Opened, flat
+from ui.resources import explored, locate
+from vae_core import runs
+from vae_core.defaults import by_method, recipe
 from vae_core.runs import Run
+from vae_core.worker import train
+
+OWNER = "tester"
 
 
 @dataclass(frozen=True)
@@ -67,3 +77,43 @@ def page(context: BrowserContext) -> Page:
     opened = context.new_page()
     opened.set_default_timeout(30_000)
     return opened
+
+
+@pytest.fixture
+def explore(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+    """Opens the Explore page with what an address says, through Streamlit's own harness."""
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setattr("ui.choices.owner", lambda: OWNER)  # there is no browser to send a cookie
+
+    def open_page(**params: str) -> AppTest:
+        test = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=60).run()
+        test.switch_page("pages/explore/plane.py")
+        for name, value in params.items():
+            test.query_params[name] = value
+        test.run()
+        assert not test.exception
+        return test
+
+    return open_page
+
+
+@pytest.fixture
+def trained() -> Callable[..., str]:
+    """Trains a model briefly, with a method's settings and others of the model; gives the name of its run."""
+
+    def make(dataset: str, method: str = "vae", **settings: Any) -> str:
+        config = by_method(recipe(dataset), method)
+        model = replace(config.model, **{"widths": (16,), **settings})
+        run = runs.create(replace(config, model=model, schedule=replace(config.schedule, epochs=1)), OWNER)
+        assert train(run).state == "finished"
+        return run.id
+
+    return make
+
+
+def opened(model: str, **parts: Any) -> Opened:
+    """What the Explore page shows at an address."""
+    folder, address = locate(model), Address(model, **parts)
+    assert folder is not None
+    thing = explored(folder, address.data)
+    return Opened(folder, thing, flat(thing, address), address)
