@@ -88,6 +88,11 @@ def refusal(text: str, status: int = 404) -> JSONResponse:
     return JSONResponse({"error": text}, status, FRESH)
 
 
+def _whole(text: str) -> int | None:
+    """A whole number of at most fifteen digits."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 15 else None
+
+
 @lru_cache(maxsize=1)
 def _plotly() -> bytes:
     return (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
@@ -101,10 +106,10 @@ def plotly(request: Request) -> Response:
 def metrics(request: Request) -> Response:
     """Reports appended since byte `from`, as JSON lines; the header X-Next says where to go on."""
     run = runs.find(request.path_params["run"])
-    offset = request.query_params.get("from", "0")
-    if run is None or not offset.isdecimal():
+    offset = _whole(request.query_params.get("from", "0"))
+    if run is None or offset is None:
         return refusal("No such run, or `from` is not a whole number of bytes.")
-    data, following = run.metrics(int(offset))
+    data, following = run.metrics(offset)
     return Response(data, media_type="application/x-ndjson", headers={**FRESH, "X-Next": str(following)})
 
 
@@ -113,8 +118,9 @@ def snapshot(request: Request) -> Response:
     run = runs.find(request.path_params["run"])
     if run is None:
         return refusal("No such run.")
-    path = run.snapshot_path(request.path_params["step"])
-    if not path.is_file():
+    step = _whole(request.path_params["step"])
+    path = None if step is None else run.snapshot_path(step)
+    if path is None or not path.is_file():
         return refusal("No such snapshot.")
     try:
         message = snapshot_message(run.config(), runs.load_tensors(path))
@@ -178,10 +184,10 @@ def decoder(request: Request) -> Response:
 def example(request: Request) -> Response:
     """The bytes of example number `i`."""
     _, thing, _ = _opened(request)
-    number = request.query_params.get("i", "")
-    if not (number.isascii() and number.isdecimal() and int(number) < len(thing.data)):
+    number = _whole(request.query_params.get("i", ""))
+    if number is None or number >= len(thing.data):
         return refusal(f"i must be a whole number from 0 to {len(thing.data) - 1}.", 422)
-    return _answer(shown(thing.data.x[int(number)]).numpy().tobytes())
+    return _answer(shown(thing.data.x[number]).numpy().tobytes())
 
 
 def refused(request: Request, error: Exception) -> Response:
@@ -192,7 +198,7 @@ def refused(request: Request, error: Exception) -> Response:
 ROUTES = [
     Route("/api/plotly.js", plotly),
     Route("/api/runs/{run}/metrics", metrics),
-    Route("/api/runs/{run}/snapshots/{step:int}", snapshot),
+    Route("/api/runs/{run}/snapshots/{step}", snapshot),
     Route("/api/models/{model}/plane", plane),
     Route("/api/models/{model}/layers/{layer}", layer),
     Route("/api/models/{model}/decoder", decoder),

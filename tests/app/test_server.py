@@ -1,22 +1,29 @@
 """Routes and headers of the real server."""
 
 import json
-import struct
 import urllib.error
 import urllib.request
-from http.client import HTTPMessage
-from pathlib import Path
+from email.message import Message
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
 
 from tests.app.conftest import App
-from ui.resources import explored, locate
+from tests.app.messages import opened, unpacked
+from ui.address import read
+from ui.layers import LAYER_MAKERS, SIDE
+from ui.payload import decoder_message, plane_message
+from ui.planes import limits, view_of
+from ui.resources import explored
 from vae_core.defaults import recipe
 from vae_core.runs import Run, Status
 
+ROUTES = ["plane", "layers/holes", "decoder", "example"]
+LONG = "9" * 5_000
 
-def get(url: str) -> tuple[int, bytes, HTTPMessage]:
+
+def get(url: str) -> tuple[int, bytes, Message]:
     try:
         with urllib.request.urlopen(url, timeout=30) as response:
             return response.status, response.read(), response.headers
@@ -67,29 +74,84 @@ def test_metrics_are_served_from_an_offset_in_whole_lines(app: App, run: Run) ->
         ("/api/runs/none/metrics", 404),
         ("/api/runs/none/snapshots/1", 404),
         ("/api/models/..%2fvae_core/plane", 400),
-        ("/api/models/digits-2d/plane?x=0&y=2", 422),
-        ("/api/models/digits-2d/plane?x=zero", 422),
-        ("/api/models/digits-2d/plane?x=-1", 422),
+        (f"/api/runs/RUN/snapshots/{LONG}", 404),
+        (f"/api/runs/RUN/metrics?from={LONG}", 404),
+        ("/api/runs/RUN/metrics?from=%D9%A3", 404),
+        *((f"/api/models/none/{route}", 404) for route in ROUTES),
+        *((f"/api/models/digits-2d/{route}?data=train", 422) for route in ROUTES),
+        *((f"/api/models/digits-2d/{route}?axes=0_2", 422) for route in ROUTES),
+        ("/api/models/digits-2d/plane?axes=0", 422),
+        ("/api/models/digits-2d/plane?axes=zero", 422),
+        ("/api/models/digits-2d/plane?axes=-1_0", 422),
+        ("/api/models/digits-2d/plane?kind=points", 422),
+        ("/api/models/digits-2d/plane?kind=points&anchors=0_0~1_1~2_2", 422),
+        ("/api/models/digits-2d/plane?kind=tsne", 422),
+        ("/api/models/digits-2d/plane?kind=tsne&data=test", 422),
+        ("/api/models/digits-2d/plane?base=1e9_0", 422),
+        ("/api/models/digits-2d/layers/images", 404),
+        ("/api/models/digits-2d/layers/holes?kind=umap", 422),
+        *((f"/api/models/digits-2d/example?i={number}", 422) for number in ("", "-1", "256", "1.0", "%D9%A3", LONG)),
     ],
+    ids=lambda part: str(part)[:60],
 )
-def test_bad_requests_are_refused_with_a_sentence(app: App, path: str, status: int) -> None:
-    got, body, _ = get(app.url + path)
+def test_bad_requests_are_refused_with_a_sentence(app: App, run: Run, path: str, status: int) -> None:
+    got, body, _ = get(app.url + path.replace("RUN", run.id))
     assert got == status
     if b"error" in body:
-        assert json.loads(body)["error"].endswith((".", "1"))
+        sentence = json.loads(body)["error"]
+        assert sentence.endswith(".")
+        assert not sentence.endswith("..")
+        assert len(sentence) < 300
     else:
         assert status == 400  # Streamlit refuses slashes in disguise before any route
 
 
 def test_the_plane_of_a_model_places_every_point(app: App) -> None:
-    status, body, _ = get(f"{app.url}/api/models/digits-2d/plane")
+    status, body, headers = get(f"{app.url}/api/models/digits-2d/plane?kind=axes&axes=1_0")
     assert status == 200
-    length = struct.unpack_from("<I", body)[0]
-    header = json.loads(body[4 : 4 + length])
-    assert header["axes"] == ["z₁", "z₂"]
-    assert [blob["name"] for blob in header["blobs"]] == ["points", "labels", "tiles"]
-    points = np.frombuffer(body, "<i2", header["blobs"][0]["length"] // 2, 4 + length).reshape(-1, 2)
-    thing = explored(locate("digits-2d") or Path())
-    assert np.abs(points * header["quantum"] - thing.means.numpy()).max() <= header["quantum"]
-    tiles = header["blobs"][2]["length"]
-    assert tiles == header["side"] ** 2 * header["tile"][0] * header["tile"][1]
+    assert "immutable" in headers["cache-control"]
+    message = unpacked(body)
+    assert message.header["axes"] == ["z₂", "z₁"]
+    assert set(message.blobs) == {"points", "labels", "tiles"}
+    means = opened("digits-2d")[1].means.flip(1).numpy()
+    assert np.abs(message.points - means).max() <= message.header["quantum"]
+
+
+@pytest.mark.parametrize(
+    "words", ["kind=principal", "kind=points&anchors=0_0~1_0~0_-1&base=0.5_0.5", "v=1&layer=holes"]
+)
+def test_planes_are_asked_for_in_the_words_of_an_address(app: App, words: str) -> None:
+    folder, thing = opened("digits-2d")
+    address, notices = read(dict(parse_qsl(words)), "digits-2d", limits(thing))
+    assert notices == []
+    _, body, _ = get(f"{app.url}/api/models/digits-2d/plane?{words}")
+    served, made = unpacked(body), unpacked(plane_message(thing, view_of(folder, thing, address)))
+    assert served.header["basis"] == [pytest.approx(row, abs=1e-6) for row in made.header["basis"]]
+    assert np.abs(served.blobs["tiles"].astype(int) - made.blobs["tiles"]).max() <= 1
+
+
+@pytest.mark.parametrize("layer", LAYER_MAKERS)
+def test_layers_are_served_as_grids(app: App, layer: str) -> None:
+    status, body, _ = get(f"{app.url}/api/models/digits-2d/layers/{layer}?kind=principal")
+    assert status == 200
+    assert unpacked(body).blobs["grid"].shape == (SIDE**2,)
+
+
+def test_the_decoder_is_served_as_its_numbers(app: App) -> None:
+    status, body, _ = get(f"{app.url}/api/models/digits-2d/decoder")
+    assert (status, body) == (200, decoder_message(opened("digits-2d")[1]))
+
+
+@pytest.mark.parametrize("words", ["i=0", "i=255", "i=2&data=sample", "i=255&data=test", "i=1796&data=all"])
+def test_examples_are_served_as_their_bytes(app: App, words: str) -> None:
+    asked = dict(parse_qsl(words))
+    data = explored(opened("digits-2d")[0], asked.get("data", "sample")).data
+    status, body, _ = get(f"{app.url}/api/models/digits-2d/example?{words}")
+    assert (status, body) == (200, data.x[int(asked["i"])].numpy().tobytes())
+
+
+def test_a_run_without_a_checkpoint_says_so(app: App, run: Run) -> None:
+    for route in ROUTES:
+        status, body, _ = get(f"{app.url}/api/models/{run.id}/{route}")
+        assert status == 422
+        assert "has not written a checkpoint yet" in json.loads(body)["error"]
