@@ -237,8 +237,8 @@ def test_the_last_pin_leaves_nothing_chosen() -> None:
 
 
 def test_plane_params_say_the_plane_and_the_data_only() -> None:
-    assert set(RICH.plane_params()) == {"kind", "axes", "base", "anchors", "data"}
-    assert Address("m", layer="holes", pins=PINS, tool="paths").plane_params() == {}
-    told, notices = read(RICH.plane_params(), RICH.model, BOUNDS)
+    assert set(RICH.plane.params()) == {"model", "kind", "axes", "base", "anchors", "data"}
+    assert Address("m", layer="holes", pins=PINS, tool="paths").plane == Address("m")
+    told, notices = read(RICH.plane.params(), RICH.model, BOUNDS)
     assert notices == []
-    assert told.plane_params() == RICH.plane_params()
+    assert told.plane.params() == RICH.plane.params()

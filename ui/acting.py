@@ -20,7 +20,7 @@ def sources(opened: Opened) -> Sources:
     """Where the browser finds a plane; addresses change with the weights, so that answers can be kept for ever."""
     model = f"/api/models/{opened.folder.name}"
     token = version(opened.folder)
-    words = urlencode({**opened.address.plane_params(), "v": token})
+    words = urlencode({**opened.address.plane.params(), "v": token})
     decodable = opened.drawn.plane is not None
     return Sources(
         f"{model}/plane?{words}",

@@ -85,6 +85,11 @@ class Address:
         """The pin that is looked at."""
         return self.pins[self.chosen] if self.chosen is not None else None
 
+    @property
+    def plane(self) -> "Address":
+        """What decides which plane is drawn, and nothing else."""
+        return Address(self.model, self.kind, self.axes, self.base, self.anchors, self.data)
+
     def with_pin(self, pin: Pin) -> "Address":
         """Kept and looked at; beyond the limit the oldest pin goes."""
         if pin in self.pins:
@@ -107,12 +112,6 @@ class Address:
             name: WRITERS[name](value)
             for name, value in said.items()
             if name == "model" or value != getattr(plain, name)
-        }
-
-    def plane_params(self) -> dict[str, str]:
-        """Those that say which plane is drawn, and of which data."""
-        return {
-            name: text for name, text in self.params().items() if name in ("kind", "axes", "base", "anchors", "data")
         }
 
 

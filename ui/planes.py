@@ -1,6 +1,7 @@
 """Which plane of a model's latent space is drawn, and where its points lie on it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ui.address import KINDS, Address, Bounds, Pin
 from ui.embeddings import embedding
-from ui.resources import Explored, landscape_of
+from ui.resources import Explored, explored, landscape_of, version
 from vae_core.embedding import EMBEDDINGS
 from vae_core.geometry import inside, leading_axes
 from vae_core.holes import Landscape
@@ -86,16 +87,21 @@ def flat(thing: Explored, address: Address) -> Drawn:
     return Drawn(names, plane, points, plane_extent(thing.model, points), prior_ellipses(thing.model, plane))
 
 
-def view_of(folder: Path, thing: Explored, address: Address) -> Drawn:
-    """What an address shows. Raises ValueError where it cannot be shown."""
+def view_of(folder: Path, address: Address) -> Drawn:
+    """What an address shows of a model. Raises ValueError where it cannot be shown, and as `explored`."""
     if address.kind not in EMBEDDINGS:
-        return flat(thing, address)
+        return _flat(folder, version(folder), address.plane)
     if address.data != "sample":
         raise ValueError(f"{KINDS[address.kind]} is computed of the held-out sample only: choose that to see it")
     label, points = KINDS[address.kind], embedding(folder, address.kind)
     if points is None:
         raise ValueError(f"the {label} map of this model has not been made yet: open it on the Explore page")
     return Drawn((f"{label} 1", f"{label} 2"), None, points, EMBEDDED_EXTENT, [])
+
+
+@lru_cache(maxsize=16)
+def _flat(folder: Path, version: str, address: Address) -> Drawn:
+    return flat(explored(folder, address.data), address)
 
 
 @dataclass(frozen=True)

@@ -153,11 +153,16 @@ def _answer(body: bytes) -> Response:
 
 def plane(request: Request) -> Response:
     """A latent plane of a trained model, in the words of `ui.address`, as `ui.payload` packs it."""
-    folder, thing, address = _opened(request)
+    folder, _, address = _opened(request)
     try:
-        return _answer(plane_message(thing, view_of(folder, thing, address)))
+        return _answer(_plane(folder, resources.version(folder), address.plane))
     except ValueError as error:
         return refusal(f"{error}.", 422)
+
+
+@lru_cache(maxsize=8)
+def _plane(folder: Path, version: str, address: Address) -> bytes:
+    return plane_message(resources.explored(folder, address.data), view_of(folder, address))
 
 
 def layer(request: Request) -> Response:
@@ -167,7 +172,7 @@ def layer(request: Request) -> Response:
     if name not in LAYER_MAKERS:
         return refusal("No such layer.")
     try:
-        view = view_of(folder, thing, address)
+        view = view_of(folder, address)
         if view.plane is None:
             return refusal("This view cannot be decoded, so that nothing can be said between its points.", 422)
         return _answer(layer_message(name, thing, view, view.plane, resources.landscape_of(folder).result()))

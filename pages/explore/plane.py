@@ -127,7 +127,7 @@ def explore(folder: Path, thing: Explored) -> None:
     @st.fragment
     def body() -> None:
         address = state.current()
-        opened = Opened(folder, thing, view_of(folder, thing, address), address)
+        opened = Opened(folder, thing, view_of(folder, address), address)
         stage, below = st.container(), st.container()
         with below:
             with st.container(horizontal=True, vertical_alignment="center"):

@@ -54,7 +54,7 @@ def opened(name: str) -> tuple[Path, Explored]:
 
 def message_of(folder: Path, **parts: Any) -> tuple[Explored, Plane, Message]:
     thing = explored(folder)
-    drawn = view_of(folder, thing, Address(folder.name, **parts))
+    drawn = view_of(folder, Address(folder.name, **parts))
     assert drawn.plane is not None
     return thing, drawn.plane, unpacked(plane_message(thing, drawn))
 

@@ -22,7 +22,7 @@ from vae_core.holes import DATA, EXTRAPOLATION, KINDS, Landscape
 
 def layer(name: str, model: str, **parts: Any) -> tuple[Explored, Drawn, Message]:
     folder, thing = opened(model)
-    drawn = view_of(folder, thing, Address(model, **parts))
+    drawn = view_of(folder, Address(model, **parts))
     assert drawn.plane is not None
     message = layer_message(name, thing, drawn, drawn.plane, landscape_of(folder).result())
     return thing, drawn, unpacked(message)

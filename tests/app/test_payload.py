@@ -95,7 +95,7 @@ def test_a_plane_stays_small(name: str, atlas: bool, request: pytest.FixtureRequ
     if atlas:
         request.getfixturevalue("stays")
     folder, thing = opened(name)
-    message = plane_message(thing, view_of(folder, thing, Address(name)))
+    message = plane_message(thing, view_of(folder, Address(name)))
     assert len(message) <= MOST_BYTES
     assert ("atlas" in unpacked(message).blobs) is atlas
 
@@ -204,7 +204,7 @@ def test_examples_are_shown_as_bytes() -> None:
 
 def test_an_embedding_has_points_only() -> None:
     folder, thing = opened("digits-2d")
-    drawn = replace(view_of(folder, thing, Address("digits-2d")), plane=None)
+    drawn = replace(view_of(folder, Address("digits-2d")), plane=None)
     message = unpacked(plane_message(thing, drawn))
     assert set(message.blobs) == {"points", "labels"}
     assert "no way back" in message.header["note"]

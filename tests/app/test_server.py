@@ -125,7 +125,7 @@ def test_planes_are_asked_for_in_the_words_of_an_address(app: App, words: str) -
     address, notices = read(dict(parse_qsl(words)), "digits-2d", limits(thing))
     assert notices == []
     _, body, _ = get(f"{app.url}/api/models/digits-2d/plane?{words}")
-    served, made = unpacked(body), unpacked(plane_message(thing, view_of(folder, thing, address)))
+    served, made = unpacked(body), unpacked(plane_message(thing, view_of(folder, address)))
     assert served.header["basis"] == [pytest.approx(row, abs=1e-6) for row in made.header["basis"]]
     assert np.abs(served.blobs["tiles"].astype(int) - made.blobs["tiles"]).max() <= 1
 
