@@ -7,6 +7,7 @@ NAMES = (
     "training_speed",
     "time_to_quality",
     "ui_overhead",
+    "interaction",
     "gradient_variance",
     "reproduce_bars",
     "exact_or_sampled",

@@ -1,0 +1,160 @@
+"""What a user of the Explore page waits for, measured inside a real Chromium by `interaction.js`."""
+
+import random
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page
+
+from benchmarks.latency import spread, within
+from ui.planes import axis_name
+
+LATENT = 20
+"""Dimensions of the models whose plane is turned."""
+PROBE = (Path(__file__).parent / "interaction.js").read_text(encoding="utf-8")
+WINDOW = {"width": 1280, "height": 1000}
+PATIENCE = 60_000
+PAUSE = 0.2
+"""Seconds between two clicks: the last one's script has ended."""
+EDGE = 0.04
+"""Share of the canvas at each side where nothing is clicked."""
+
+HOVER, CLICK, ATLAS_CLICK, AXES, FRAMES = 4.0, 90.0, 200.0, 700.0, 30.0
+OPEN = {"test": 1500.0, "all": 2500.0}
+"""Targets: milliseconds, by what is done or by which data are opened, and frames a second."""
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A running server, a browser, the id of a convolutional run (if it is needed), and how often everything is done."""
+
+    url: str
+    browser: Browser
+    convolutional: str
+    repeats: int
+    loads: int
+    seed: int
+
+    def places(self, count: int) -> list[Point]:
+        """Seeded places on the canvas, in shares of its sides."""
+        source = random.Random(self.seed)
+        return [(source.uniform(EDGE, 1 - EDGE), source.uniform(EDGE, 1 - EDGE)) for _ in range(count)]
+
+    @contextmanager
+    def page(self, model: str, data: str = "sample") -> Iterator[Page]:
+        """A plane in a fresh browser context, once it is painted."""
+        context = self.browser.new_context(viewport=WINDOW, color_scheme="light")  # type: ignore[arg-type]
+        context.set_default_timeout(PATIENCE)
+        context.add_init_script(PROBE)
+        page = context.new_page()
+        page.goto(f"{self.url}/explore?model={model}&data={data}")
+        page.locator(".plane[data-url]").wait_for()
+        try:
+            yield page
+        finally:
+            context.close()
+
+    @contextmanager
+    def settled(self, model: str, data: str = "sample") -> Iterator[Page]:
+        """The same once its landscape has come too: nothing is going on any more."""
+        with self.page(model, data) as page:
+            deadline = time.monotonic() + PATIENCE / 1e3
+            while not page.evaluate("probe.landscape()"):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"the landscape of {model} did not come within {PATIENCE / 1e3:.0f} s")
+                time.sleep(PAUSE)
+            time.sleep(PAUSE)
+            yield page
+
+
+def _judged(times: list[dict[str, float]], by: str, target: float) -> dict[str, Any]:
+    """Milliseconds until drawn and until painted; the one called `by` has the target."""
+    parts = {name: [taken[name] for taken in times] for name in ("drawn", "painted")}
+    return {name: within(values, target) if name == by else spread(values) for name, values in parts.items()}
+
+
+def hover(stage: Stage) -> dict[str, Any]:
+    """From a pointer's move to the decoded image on its canvas, and until that is painted."""
+    found = {}
+    for model in ("mnist-2d", "mnist-20d"):
+        with stage.settled(model) as page:
+            times = page.evaluate("places => probe.hover(places)", stage.places(stage.repeats))
+            found[model] = _judged(times, "drawn", HOVER)
+    return found
+
+
+def click(stage: Stage) -> dict[str, Any]:
+    """From a click between data points to the server's exact picture of that place."""
+    return {
+        "mnist-2d": _clicks(stage, "mnist-2d", CLICK),
+        "convolutional": _clicks(stage, stage.convolutional, ATLAS_CLICK),
+    }
+
+
+def _clicks(stage: Stage, model: str, target: float) -> dict[str, Any]:
+    with stage.settled(model) as page:
+        free = page.evaluate("places => probe.free(places)", stage.places(20 * stage.repeats))
+        times = [_one_click(page, place) for place in free[: stage.repeats]]
+    return _judged(times, "painted", target)
+
+
+def _one_click(page: Page, place: Point) -> dict[str, float]:
+    x, y = page.evaluate("place => probe.expectPicture(place)", place)
+    page.mouse.click(x, y)
+    taken = page.evaluate("probe.answer")
+    time.sleep(PAUSE)
+    return taken
+
+
+def opening(stage: Stage) -> dict[str, Any]:
+    """From the request of the page to the first paint of its plane; the first load of each only warms the server."""
+    found = {}
+    for data, target in OPEN.items():
+        moments = []
+        for _ in range(stage.loads + 1):
+            with stage.page("mnist-2d", data) as page:
+                moments.append(page.evaluate("probe.opened")["painted"])
+        found[data] = {"warming": moments[0], **within(moments[1:], target)}
+    return found
+
+
+def motion(stage: Stage) -> dict[str, Any]:
+    """Zooming and panning over all 70,000 points."""
+    with stage.settled("mnist-2d", "all") as page:
+        found = page.evaluate("probe.motion(3)")
+    frames = found["perSecond"]
+    return {"frames_per_second": frames, "target": FRAMES, "met": frames >= FRAMES, "draw": spread(found["draws"])}
+
+
+def axes(stage: Stage) -> dict[str, Any]:
+    """From another axis in the select box to the new plane, which no cache holds."""
+    return {"mnist-20d": _turns(stage, "mnist-20d"), "convolutional": _turns(stage, stage.convolutional)}
+
+
+def _turns(stage: Stage, model: str) -> dict[str, Any]:
+    source = random.Random(stage.seed)
+    with stage.settled(model) as page:
+        page.context.new_cdp_session(page).send("Network.setCacheDisabled", {"cacheDisabled": True})
+        times = [_one_turn(page, source) for _ in range(stage.repeats)]
+    return _judged(times, "painted", AXES)
+
+
+def _one_turn(page: Page, source: random.Random) -> dict[str, float]:
+    """Another axis across, which lies neither across nor up by now."""
+    shown = {page.get_by_role("combobox", name=name).input_value().split(":")[0] for name in ("Across", "Up")}
+    axis = source.choice([name for name in map(axis_name, range(LATENT)) if name not in shown])
+    page.get_by_role("combobox", name="Across").fill(axis)
+    option = page.get_by_role("option", name=re.compile(f"^{axis}:"))
+    option.wait_for()
+    page.evaluate("probe.expectPlane()")
+    option.click()
+    taken = page.evaluate("probe.answer")
+    time.sleep(PAUSE)
+    return taken
