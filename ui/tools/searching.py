@@ -1,4 +1,4 @@
-"""The search for a shortest path: on a thread, so that any other choice can be made meanwhile; what was found is kept."""
+"""The search for a shortest path, on a thread: any other choice can be made meanwhile; what was found is kept."""
 
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ui.theme import SEQUENTIAL
 from vae_core.datasets import Spec
-from vae_core.geometry import mosaic
 
 SHARP = 56
 """Pixels that a tile is wide at least."""
@@ -23,7 +22,7 @@ STILL = {"displayModeBar": False}
 
 def strip(tiles: UInt8[Tensor, "N H W"]) -> UInt8[np.ndarray, "height width"]:
     """Tiles in one row, each in the middle of an equal share of the width."""
-    return mosaic(nn.functional.pad(tiles[:, None], (GAP,) * 4), len(tiles))[..., 0].numpy()
+    return torch.cat(list(nn.functional.pad(tiles, (GAP,) * 4)), dim=1).numpy()
 
 
 def dressed(figure: go.Figure, height: int) -> go.Figure:
