@@ -63,7 +63,7 @@ def _after(address: Address, opened: Opened, event: dict) -> Address:
     if kind == "pin":
         return address.with_pin(pin_at(opened, event["at"], event["index"]))
     if kind == "choose":
-        return replace(address, chosen=event["number"])
+        return replace(address, chosen=event["number"] if event["number"] < len(address.pins) else None)
     if kind == "drop":
         return address.without_pin(event["number"])
     if kind == "clear":

@@ -45,6 +45,8 @@ def make_embedding(folder: Path, thing: Explored, address: Address) -> None:
 
     @st.fragment(run_every=OFTEN)
     def waiting() -> None:
+        if RUNNING not in st.session_state:  # given up: a click reruns no more than this fragment
+            st.rerun()
         if running[2].done():
             del st.session_state[RUNNING]
             try:

@@ -24,13 +24,20 @@ def change(**parts: Any) -> None:
 
 
 def put(address: Address) -> None:
+    """Takes the place of what was shown, and of what was said about it."""
     st.session_state[KEY] = address
+    st.session_state[NOTICES] = []
 
 
 def asked() -> dict[str, str] | None:
-    """The browser's address if somebody else wrote it: a link, Back, or a page's button; None while it is ours."""
+    """The browser's address if somebody else wrote it: a link, Back, or a page's button; None while it is ours, and
+    once it has been asked for: also what cannot be shown is taken over once only, so that a choice leads away from it.
+    """
     found = st.query_params.to_dict()
-    return None if found == st.session_state.get(WRITTEN) and KEY in st.session_state else found
+    if found == st.session_state.get(WRITTEN) and KEY in st.session_state:
+        return None
+    st.session_state[WRITTEN] = found
+    return found
 
 
 def arrive(address: Address, notices: list[str]) -> None:

@@ -121,27 +121,37 @@ def caption(opened: Opened) -> str:
     )
 
 
+def show(opened: Opened) -> None:
+    """The plane, with the tools under it."""
+    address = opened.address
+    stage, below = st.container(), st.container()
+    with below:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if opened.drawn.plane is not None:
+                typed(opened)
+            tool = choose_tool(address)
+        if address.pin is not None and address.pin.index is not None and opened.thing.exact:
+            how_far(opened, address.pin.index)
+        added = SHOW[tool](opened) if tool in SHOW else Addition()
+    with stage:
+        if address.kind == "points":
+            choose_points(opened)
+        latent_plane(KEY, sources(opened), overlay(opened, added.paths, added.shown), lambda: acted(KEY, opened))
+        st.caption(caption(opened))
+
+
 def explore(folder: Path, thing: Explored) -> None:
-    """The plane and the tools under it; what is done on it reruns this fragment alone."""
+    """What the address shows; what is done on it reruns this fragment alone."""
 
     @st.fragment
     def body() -> None:
         address = state.current()
-        opened = Opened(folder, thing, view_of(folder, address), address)
-        stage, below = st.container(), st.container()
-        with below:
-            with st.container(horizontal=True, vertical_alignment="center"):
-                if opened.drawn.plane is not None:
-                    typed(opened)
-                tool = choose_tool(address)
-            if address.pin is not None and address.pin.index is not None and thing.exact:
-                how_far(opened, address.pin.index)
-            added = SHOW[tool](opened) if tool in SHOW else Addition()
-        with stage:
-            if address.kind == "points":
-                choose_points(opened)
-            latent_plane(KEY, sources(opened), overlay(opened, added.paths, added.shown), lambda: acted(KEY, opened))
-            st.caption(caption(opened))
+        try:
+            drawn = view_of(folder, address)
+        except ValueError as refusal:
+            st.error(f"This view cannot be shown: {refusal}.")
+        else:
+            show(Opened(folder, thing, drawn, address))
         state.mirror()
 
     body()
@@ -163,11 +173,9 @@ try:
     for notice in state.notices():
         st.warning(notice)
     choose(thing, address)
-    if address.kind in EMBEDDINGS and embedding(folder, address.kind) is None:
+    if address.kind in EMBEDDINGS and address.data == "sample" and embedding(folder, address.kind) is None:
         make_embedding(folder, thing, address)
     else:
         explore(folder, thing)
 except (DamagedRun, DataUnavailable) as damage:
     st.error(f"This model cannot be opened: {damage}")
-except ValueError as refusal:
-    st.error(f"This view cannot be shown: {refusal}.")
