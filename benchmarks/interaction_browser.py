@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from playwright.sync_api import Browser, Page
 from benchmarks.latency import spread, within
 from ui.planes import axis_name
 
-LATENT = 20
-"""Dimensions of the models whose plane is turned."""
+LATENT, BOXES = 20, ("Across", "Up")
+"""Dimensions of the models whose plane is turned, and the select boxes that turn it."""
 PROBE = (Path(__file__).parent / "interaction.js").read_text(encoding="utf-8")
 WINDOW = {"width": 1280, "height": 1000}
 PATIENCE = 60_000
@@ -33,7 +34,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Stage:
-    """A running server, a browser, the id of a convolutional run (if it is needed), and how often everything is done."""
+    """A running server, a browser, the id of a convolutional run if it is needed, and how often everything is done."""
 
     url: str
     browser: Browser
@@ -134,23 +135,33 @@ def motion(stage: Stage) -> dict[str, Any]:
 
 
 def axes(stage: Stage) -> dict[str, Any]:
-    """From another axis in the select box to the new plane, which no cache holds."""
+    """From another axis in a select box to the new plane, which no cache holds."""
     return {"mnist-20d": _turns(stage, "mnist-20d"), "convolutional": _turns(stage, stage.convolutional)}
 
 
 def _turns(stage: Stage, model: str) -> dict[str, Any]:
-    source = random.Random(stage.seed)
     with stage.settled(model) as page:
         page.context.new_cdp_session(page).send("Network.setCacheDisabled", {"cacheDisabled": True})
-        times = [_one_turn(page, source) for _ in range(stage.repeats)]
+        shown = [page.get_by_role("combobox", name=name).input_value().split(":")[0] for name in BOXES]
+        turns = islice(_new_pairs(shown, random.Random(stage.seed)), stage.repeats)
+        times = [_one_turn(page, box, axis) for box, axis in turns]
     return _judged(times, "painted", AXES)
 
 
-def _one_turn(page: Page, source: random.Random) -> dict[str, float]:
-    """Another axis across, which lies neither across nor up by now."""
-    shown = {page.get_by_role("combobox", name=name).input_value().split(":")[0] for name in ("Across", "Up")}
-    axis = source.choice([name for name in map(axis_name, range(LATENT)) if name not in shown])
-    page.get_by_role("combobox", name="Across").fill(axis)
+def _new_pairs(shown: list[str], source: random.Random) -> Iterator[tuple[str, str]]:
+    """Turns of one select box after the other, each to a pair of axes that has not been shown: box and axis."""
+    names, seen = [axis_name(axis) for axis in range(LATENT)], {tuple(shown)}
+    for number, box in cycle(enumerate(BOXES)):
+        unseen = [
+            name for name in names if name not in shown and (*shown[:number], name, *shown[number + 1 :]) not in seen
+        ]
+        shown[number] = source.choice(unseen)
+        seen.add(tuple(shown))
+        yield box, shown[number]
+
+
+def _one_turn(page: Page, box: str, axis: str) -> dict[str, float]:
+    page.get_by_role("combobox", name=box).fill(axis)
     option = page.get_by_role("option", name=re.compile(f"^{axis}:"))
     option.wait_for()
     page.evaluate("probe.expectPlane()")
