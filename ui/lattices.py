@@ -5,6 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from ui.address import Vector
 from ui.exports import lattice_png
@@ -20,6 +22,8 @@ from vae_core.training import generator_for
 
 SHARP = 960
 """Pixels that a picture is wide at least."""
+SPACING = 8
+"""The space between profiles is an eighth of their width."""
 SAMPLE_SEED = 11
 
 
@@ -43,7 +47,7 @@ def lattice_picture(folder: Path, token: str, origin: Vector, basis: tuple[Vecto
         if grid.equal
         else even_codes(plane, grid.side, grid.centre, grid.half)
     )
-    return lattice_png(decoded_tiles(explored(folder), codes, SHARP // grid.side), grid.side)
+    return _sheet(explored(folder), codes, grid.side)
 
 
 @lru_cache(maxsize=8)
@@ -51,7 +55,14 @@ def samples_picture(folder: Path, token: str, side: int, temperature: float, see
     """PNG of what side x side draws of the prior decode to; `token` is the model's `version`."""
     thing = explored(folder)
     codes = prior_codes(thing.model, side * side, temperature, generator=generator_for(CPU, SAMPLE_SEED, seed))
-    return lattice_png(decoded_tiles(thing, codes, SHARP // side), side)
+    return _sheet(thing, codes, side)
+
+
+def _sheet(thing: Explored, codes: Float[Tensor, "N H"], columns: int) -> bytes:
+    """PNG of decoded codes row by row; profiles, which fill their tiles to the edge, with space between them."""
+    made = decoded_tiles(thing, codes, SHARP // columns)
+    space = made.shape[2] // SPACING if thing.spec.kind == "profile" else 0
+    return lattice_png(nn.functional.pad(made, (0, space, space, 0)), columns)
 
 
 def why_not_equal(thing: Explored) -> str:

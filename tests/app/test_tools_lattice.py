@@ -98,6 +98,18 @@ def test_tiles_are_enlarged_by_whole_factors(least: int, side: int) -> None:
     assert torch.equal(made[:, :: side // 8, :: side // 8].flatten(1), levels)
 
 
+def test_profiles_stand_apart(trained: Callable[..., str]) -> None:
+    """Nothing is drawn to the right of the columns of a profile, nor above it."""
+    found = opened(trained("cells"))
+    png = samples_picture(found.folder, version(found.folder), 5, 1.0, 0)
+    grey = np.asarray(Image.open(io.BytesIO(png)))
+    sheet = grey.reshape(5, grey.shape[0] // 5, 5, grey.shape[1] // 5)
+    profile = sheet.shape[3] // 30 * 30  # of 30 columns
+    assert sheet[..., profile:].max() == 0
+    assert sheet[:, : sheet.shape[3] - profile].max() == 0
+    assert sheet[..., :profile].max() > 0
+
+
 def test_an_embedding_has_the_lattice_of_the_leading_axes() -> None:
     drawn, plane = decodable(embedded())
     assert drawn.names == ("z₁", "z₂")
@@ -165,9 +177,10 @@ def test_profiles_and_spaces_of_any_size(
     explore: Callable[..., AppTest], trained: Callable[..., str], dataset: str, latent: int
 ) -> None:
     test = explore(model=trained(dataset, latent=latent), tool="lattice")
-    assert "20×20 means of p(x|z)" in captions(test)
+    test.slider(key="lattice side").set_value(7).run()
+    assert "7×7 means of p(x|z)" in captions(test)
     press(test, "Equal prior probability")
-    assert "1/400" in captions(test)
+    assert "1/49" in captions(test)
     press(test, "Samples from the prior")
     assert "10×10 means" in captions(test)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import plotly.graph_objects as go
 import streamlit as st
 from jaxtyping import UInt8
 from torch import Tensor
@@ -12,12 +13,15 @@ from ui.exports import png
 from ui.own import MEGABYTES, PICTURES, TABLES, Own, mean_pin, own_drawing, own_file, own_row, own_selection, row_text
 from ui.planes import Opened
 from ui.sketch_pad import sketch_pad, sketched
+from ui.theme import PALETTE
 from ui.tiles import tiles
 from ui.tools.addition import Addition
+from ui.tools.strips import STILL, dressed, in_view, places, profile_lines
+from vae_core.datasets import Spec
 
 FIND, DRAW, UPLOAD = "Find", "Draw", "Upload"
 PAGE = 24
-THUMBNAIL, PREVIEW = 72, 168
+THUMBNAIL, PREVIEW, CHART = 72, 168, 420
 OWN, REFUSED, SHOWN = "own example", "own example refused", "own example shown"
 """Of the session: the example, why the last one was refused, and which pins there were when it was encoded."""
 
@@ -142,12 +146,26 @@ def _own(opened: Opened) -> Addition:
     kept = (opened.folder.name, opened.address.pins, opened.address.chosen)
     shown = st.session_state.get(SHOWN) == kept
     with st.container(horizontal=True, vertical_alignment="center"):
-        picture = tiles(own.values[None], opened.thing.spec.shape, PREVIEW)[0]
-        st.image(png(picture), width=PREVIEW, caption="What the model is given", alt=own.heading)
-        with st.container(width=520):
+        _preview(own, opened.thing.spec)
+        with st.container(width=420):
             st.markdown("\n".join(f"- {note}" for note in own.notes) or "Taken as it is.")
             _buttons(opened, own, kept, shown)
     return Addition(shown=own_selection(opened, own)) if shown else Addition()
+
+
+def _preview(own: Own, spec: Spec) -> None:
+    """What is encoded: a picture, or the line of a profile, whose values a pointer reads."""
+    words = "What the model is given"
+    if spec.kind == "image":
+        st.image(png(tiles(own.values[None], spec.shape, PREVIEW)[0]), width=PREVIEW, caption=words, alt=own.heading)
+        return
+    figure = dressed(go.Figure(profile_lines(spec, own.values[None], [own.heading], [PALETTE[0]])), 220)
+    figure.update_xaxes(title=places(spec)[1], showticklabels=not spec.features, fixedrange=True)
+    unit = in_view(spec, own.values)[1]
+    figure.update_yaxes(nticks=4, ticklabelposition="inside top", fixedrange=True)
+    with st.container(width=CHART):
+        st.plotly_chart(figure, key="own profile", config=STILL, alt=f"{own.heading}: {unit} by {places(spec)[1]}")
+        st.caption(f"{words}: {unit} by {places(spec)[1]}")
 
 
 def _buttons(opened: Opened, own: Own, kept: tuple[object, ...], shown: bool) -> None:

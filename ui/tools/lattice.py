@@ -20,7 +20,7 @@ from vae_core.generation import can_draw, can_warm
 LATTICE, SAMPLES = "Lattice", "Samples from the prior"
 EVEN, EQUAL = "Even in z", "Equal prior probability"
 SIDES, SAMPLE_SIDES = (2, 40), (5, 20)
-START = 20
+START = {"image": 20, "profile": 10}
 WIDTH = 640
 SEED = "samples drawn"
 
@@ -60,7 +60,7 @@ def _choose_grid(opened: Opened, drawn: Drawn) -> Grid | None:
             help="Even in z: the plane as it lies. Equal prior probability: even steps through the inverse Gaussian "
             "distribution function, so that every tile stands for the same share of the prior (AEVB, figure 4).",
         )  # fmt: skip
-        side = st.slider("Tiles a side", *SIDES, START, key="lattice side", width=220)
+        side = st.slider("Tiles a side", *SIDES, START[opened.thing.spec.kind], key="lattice side", width=220)
         if steps == EVEN:
             in_view = st.toggle(
                 "Only the part in view", key="lattice in view", disabled=view is None or opened.drawn.plane is None,
