@@ -21,12 +21,15 @@ def settle(page: Page) -> None:
     time.sleep(1.5)
 
 
-def explore(page: Page, url: str, model: str, place: tuple[float, float]) -> None:
+def explore(page: Page, url: str, model: str, places: list[tuple[float, float]]) -> None:
     page.goto(f"{url}/explore?model={model}")
     page.locator(".plane[data-url]").wait_for()
+    settle(page)
     box = page.locator("canvas.marks").bounding_box()
     assert box is not None
-    page.mouse.click(box["x"] + place[0] * box["width"], box["y"] + place[1] * box["height"])
+    for across, down in places:
+        page.mouse.click(box["x"] + across * box["width"], box["y"] + down * box["height"])
+        settle(page)
     page.mouse.move(2, 2)
     settle(page)
 
@@ -51,7 +54,7 @@ def tour(browser: Browser, url: str, folder: Path, size: str, scheme: str, run_p
     page.get_by_role("button", name="Train").wait_for()
     settle(page)
     shot("form")
-    explore(page, url, "mnist-2d", (0.42, 0.55))
+    explore(page, url, "mnist-2d", [(0.85, 0.2), (0.42, 0.55)])
     page.set_viewport_size({"width": width, "height": height if size == "desktop" else TALL})
     settle(page)
     shot("explore")

@@ -32,7 +32,8 @@ LAYERS = {
     "none": "None",
 }
 TOOLS = {
-    "example": "Find or draw an example",
+    "example": "Find or draw",
+    "compare": "Compare pins",
     "lattice": "Lattice and samples",
     "traversals": "Traversals",
     "paths": "Paths",

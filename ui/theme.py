@@ -13,7 +13,7 @@ PALETTE = (
 
 SEQUENTIAL = ("#00224e", "#35456c", "#666970", "#948e77", "#c8b866", "#fee838")
 """From low to high: cividis (Nunez, Anderton & Renslow 2018), alike to every colour vision."""
-DIVERGING = ("#b35806", "#f1a340", "#fee0b6", "#d8daeb", "#998ec3", "#542788")
+DIVERGING = ("#b35806", "#f1a340", "#fee0b6", "#f7f7f7", "#d8daeb", "#998ec3", "#542788")
 """From below to above: ColorBrewer's PuOr, alike to every colour vision."""
 
 TERMS = {

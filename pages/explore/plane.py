@@ -30,6 +30,8 @@ from vae_core.embedding import EMBEDDINGS
 from vae_core.runs import DamagedRun
 
 KEY = "plane"
+OFTEN = 1.0
+"""Seconds after which a page looks whether the model's landscape has been measured."""
 
 
 def arrive() -> None:

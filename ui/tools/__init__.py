@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from ui.planes import Opened
-from ui.tools import attributes, example, exports, lattice, paths, traversals
+from ui.tools import attributes, comparison, example, exports, lattice, paths, traversals
 from ui.tools.addition import Addition
 
 SHOW: dict[str, Callable[[Opened], Addition]] = {
     "example": example.show,
+    "compare": comparison.show,
     "lattice": lattice.show,
     "traversals": traversals.show,
     "paths": paths.show,
