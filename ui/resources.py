@@ -33,6 +33,8 @@ PRETRAINED = Path(__file__).parent.parent / "pretrained"
 NAME = re.compile(r"[a-z0-9-]{1,40}")
 SEEN_SEED = 7
 LANDSCAPE_SEED = 8
+CHUNK = 200
+"""Codes decoded at once: a categorical likelihood takes 256 numbers a value."""
 CPU = torch.device("cpu")
 
 
@@ -87,7 +89,7 @@ class Explored:
     def decode(self, z: Float[Tensor, "N H"]) -> Float[Tensor, "N D"]:
         """E[x|z], values only."""
         with torch.no_grad():
-            return self.expected(z)
+            return torch.cat([self.expected(part) for part in z.split(CHUNK)])
 
 
 def observed(config: Config, data: Split, chunk: int) -> Float[Tensor, "B D"]:

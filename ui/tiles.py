@@ -10,9 +10,6 @@ from ui.resources import Explored
 from vae_core.geometry import pictures, to_bytes
 from vae_core.networks import Shape
 
-CHUNK = 100
-"""Codes decoded at once: a categorical likelihood takes 256 numbers a value."""
-
 
 def tiles(examples: Real[Tensor, "N D"], shape: Shape, least: int = 1) -> UInt8[Tensor, "N H W"]:
     """Grey levels, or values in [0, 1], as pictures; every pixel is repeated until they are `least` pixels wide."""
@@ -24,4 +21,4 @@ def tiles(examples: Real[Tensor, "N D"], shape: Shape, least: int = 1) -> UInt8[
 
 def decoded_tiles(thing: Explored, z: Float[Tensor, "N H"], least: int = 1) -> UInt8[Tensor, "N H W"]:
     """What latent vectors decode to: the means of p(x|z)."""
-    return torch.cat([tiles(thing.decode(part), thing.spec.shape, least) for part in z.split(CHUNK)])
+    return tiles(thing.decode(z), thing.spec.shape, least)

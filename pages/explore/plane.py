@@ -115,7 +115,8 @@ def caption(opened: Opened) -> str:
     if kind in EMBEDDINGS:
         return f"Dots are {KINDS[kind]}’s places of {len(thing.data):,} posterior means. {EMBEDDINGS[kind].help}"
     others = thing.means.shape[1] - 2
-    slice_note = f", the {others} other coordinates held" if others > 0 and kind == "axes" else ""
+    held = "other coordinate held" if others == 1 else f"{others} other coordinates held"
+    slice_note = f", the {held}" if others > 0 and kind == "axes" else ""
     return (
         f"Dots are posterior means of {len(thing.data):,} examples, over what the decoder makes there{slice_note}. "
         f"Lines enclose 50, 90 and 99 % of the aggregate posterior q(z), smoothed. {prior_note(config)} "
