@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Page
 from streamlit.testing.v1 import AppTest
 
-from tests.app.conftest import App, opened
+from tests.app.conftest import opened
 from tests.app.messages import run_of
-from ui import embeddings
 from ui.address import KINDS, Address, Pin, View, read
 from ui.planes import axis_name, limits
 from ui.resources import pretrained_names
@@ -240,21 +238,3 @@ def test_a_space_of_one_dimension_offers_its_axis_only(explore: Explore) -> None
     assert box(test, "Plane").options == [KINDS["axes"]]
     assert said(test) == {"model": run.id}
     assert [field.label for field in test.number_input] == [axis_name(0)]
-
-
-@pytest.mark.parametrize("kind", ["tsne", "umap"])
-def test_an_embedding_of_other_points_is_never_started(explore: Explore, kind: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(embeddings, "EmbeddingProcess", lambda *_: pytest.fail("a map of other points was started"))
-    (error,) = texts(explore(model="digits-2d", kind=kind, data="test"), "error")
-    assert "held-out sample only" in error
-
-
-@pytest.mark.browser
-def test_a_map_that_is_being_made_can_be_given_up(page: Page, app: App) -> None:
-    """The click reruns only the part of the page that waits."""
-    page.goto(f"{app.url}/explore?model=mnist-2d&kind=tsne")
-    page.get_by_text("Making the t-SNE map").wait_for()
-    page.get_by_role("button", name="Cancel").click()
-    page.locator(".plane[data-url]").wait_for()
-    assert page.get_by_test_id("stException").count() == 0
-    assert "kind" not in page.url
