@@ -51,7 +51,7 @@ def place(opened: Opened, pin: Pin) -> Place:
         u, v = drawn.points[index].tolist()
     else:
         assert drawn.plane is not None
-        u, v = on_plane(drawn.plane, opened.vector(pin)[None])[0].tolist()
+        u, v = drawn.plane.coordinates(opened.vector(pin)[None])[0].tolist()
     return (u, v)
 
 
