@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,8 +24,9 @@ from torch.nn.functional import grid_sample
 
 from benchmarks import interaction_browser as browsing
 from benchmarks.interaction_browser import Stage
+from benchmarks.interaction_clients import MODEL
 from benchmarks.loop import JUDGING, Clock, show, stream
-from scripts.serving import BROWSER_ARGUMENTS, PROJECT, chromium, serve
+from scripts.serving import BROWSER_ARGUMENTS, PATIENCE, PROJECT, chromium, serve
 from ui.address import Address
 from ui.controls import CONV_WIDTHS
 from ui.payload import atlas_nodes, decoder_message, plane_message
@@ -121,7 +123,8 @@ def staged(url: str, scratch: Path, given: argparse.Namespace) -> Iterator[Stage
 
 
 def clients(url: str, given: argparse.Namespace) -> dict[str, Any]:
-    """Many at once, from a process that loads no torch."""
+    """Many at once, from a process that loads no torch; the server has the model and its landscape already."""
+    urllib.request.urlopen(f"{url}/api/models/{MODEL}/layers/holes", timeout=PATIENCE).close()
     options = [f"--{name}={getattr(given, name)}" for name in ("clients", "seconds", "seed")]
     command = [sys.executable, "-m", "benchmarks.interaction_clients", url, *options]
     return json.loads(subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE).stdout)
