@@ -62,7 +62,7 @@ window.probe = (() => {
     expectPicture(place) {
       const [px, py, x, y] = placeOf(place), [u, v] = plane().view.toLatent(px, py), near = 3 / plane().view.scale;
       this.answer = sincePress(next("pictures", () => {
-        const at = plane().data.selection?.at;
+        const at = plane().shown;
         return at && Math.hypot(at[0] - u, at[1] - v) < near;
       }));
       return [x, y];

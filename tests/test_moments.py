@@ -41,7 +41,13 @@ def test_an_ellipse_has_the_axes_of_its_covariance(angle: float) -> None:
 
 
 def test_of_one_dimension_the_ellipse_is_a_circle() -> None:
-    assert ellipse(torch.tensor([0.5]), torch.tensor([[4.0]]), axis_plane((0, 0), torch.zeros(1))) == (0.5, 0.0, 2.0, 2.0, 0.0)
+    assert ellipse(torch.tensor([0.5]), torch.tensor([[4.0]]), axis_plane((0, 0), torch.zeros(1))) == (
+        0.5,
+        0.0,
+        2.0,
+        2.0,
+        0.0,
+    )
 
 
 @pytest.mark.parametrize(

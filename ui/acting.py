@@ -2,42 +2,46 @@
 
 import base64
 from dataclasses import replace
+from threading import BoundedSemaphore
 from urllib.parse import urlencode
 
 import numpy as np
-import torch
 
 from ui import state
-from ui.address import LASSO_LIMIT, Address, Pin, View, rounded
+from ui.address import LASSO_LIMIT, Address, View, rounded
 from ui.inspection import pin_marks, selection
 from ui.latent_plane import Overlay, Place, Selection, Sources, act
-from ui.payload import decoder_travels
 from ui.planes import Opened
-from ui.resources import version
 
 
 def sources(opened: Opened) -> Sources:
     """Where the browser finds a plane; addresses change with the weights, so that answers can be kept for ever."""
     model = f"/api/models/{opened.folder.name}"
-    token = version(opened.folder)
+    token = opened.token
     words = urlencode({**opened.address.plane.params(), "v": token})
     decodable = opened.drawn.plane is not None
     return Sources(
         f"{model}/plane?{words}",
-        f"{model}/decoder?v={token}" if decodable and decoder_travels(opened.thing) else None,
+        f"{model}/decoder?v={token}" if decodable and opened.thing.portable else None,
         f"{model}/layers/LAYER?{words}" if decodable else None,
         f"{model}/example?data={opened.address.data}&v={token}",
+        f"{model}/decode?{words}" if decodable else None,
     )
+
+
+TURNS = BoundedSemaphore(2)
+"""Many small computations at once, each handing the interpreter to and fro, take far longer than in turns."""
 
 
 def overlay(opened: Opened, paths: tuple[tuple[Place, ...], ...], shown: Selection | None) -> Overlay:
     """What lies over the plane: the chosen pin or what a tool shows instead, pins, paths and the selected region."""
-    address, held = opened.address, opened.inside()
+    address, view = opened.address, opened.address.view
+    with TURNS:
+        held, looked_at, pins = opened.inside(), shown or selection(opened), pin_marks(opened)
     bits = None if held is None else np.packbits(held.numpy(), bitorder="little").tobytes()
-    view = address.view
     return Overlay(
-        selection=shown or selection(opened),
-        pins=pin_marks(opened),
+        selection=looked_at,
+        pins=pins,
         paths=paths,
         region=tuple((x, y) for x, y in address.lasso),
         inside=None if bits is None else base64.b64encode(bits).decode(),
@@ -61,7 +65,7 @@ def _view(said: list[float] | None) -> View | None:
 def _after(address: Address, opened: Opened, event: dict) -> Address:
     kind = event["kind"]
     if kind == "pin":
-        return address.with_pin(pin_at(opened, event["at"], event["index"]))
+        return address.with_pin(opened.drawn.pin(event["at"], event["index"]))
     if kind == "choose":
         return replace(address, chosen=event["number"] if event["number"] < len(address.pins) else None)
     if kind == "drop":
@@ -71,14 +75,6 @@ def _after(address: Address, opened: Opened, event: dict) -> Address:
     if kind == "lasso":
         return replace(address, lasso=_thinned(event["region"]))
     return address
-
-
-def pin_at(opened: Opened, at: list[float], index: int | None) -> Pin:
-    """The pin of a place on the plane, or of a data point."""
-    if index is not None:
-        return Pin(index=index)
-    assert opened.drawn.plane is not None
-    return Pin(rounded(opened.drawn.plane.latents(torch.tensor([at]))[0].tolist()))
 
 
 def _thinned(region: list[list[float]]) -> tuple[tuple[float, ...], ...]:

@@ -10,12 +10,11 @@ from ui import state
 from ui.address import DATA, KINDS, LAYERS, Address, rounded
 from ui.inspection import name_of
 from ui.owner import owner
-from ui.planes import Opened, axis_name, base_of, chosen_axes
+from ui.planes import Opened, axis_name, base_of, chosen_axes, vector_of
 from ui.resources import Explored, pretrained_names
 from vae_core import runs
 from vae_core.embedding import EMBEDDINGS
 
-PREFERRED = "mnist-2d"
 SLIDERS = 12
 """Most coordinates beside the plane that get a slider: those that carry most."""
 SLIDER_REACH = 4.0
@@ -67,8 +66,8 @@ def choose_kind(thing: Explored, address: Address) -> None:
 
 
 def _first_three(thing: Explored, address: Address) -> tuple[tuple[float, ...], ...]:
-    vectors = [thing.means[pin.index].tolist() if pin.index is not None else pin.z for pin in address.pins]
-    return tuple(rounded(vector) for vector in vectors[:3]) if len(vectors) >= 3 else ()
+    pins = address.pins[:3]
+    return tuple(rounded(vector_of(thing, pin).tolist()) for pin in pins) if len(pins) == 3 else ()
 
 
 def choose_axes(thing: Explored, address: Address) -> None:
@@ -113,8 +112,7 @@ def choose_base(thing: Explored, address: Address) -> None:
         with st.container(horizontal=True):
             st.button("Centre of the prior", on_click=put, args=(None,), disabled=not address.base)
             for label, pin in pins:
-                vector = thing.means[pin.index] if pin.index is not None else torch.tensor(pin.z)
-                st.button(label, on_click=put, args=(vector,))
+                st.button(label, on_click=put, args=(vector_of(thing, pin),))
         for axis in others[:SLIDERS]:
             value = max(-SLIDER_REACH, min(SLIDER_REACH, base[axis].item()))
             key = state.controlled(f"base {axis}", value)

@@ -1,23 +1,26 @@
 """What one place of a latent plane, or one data point on it, decodes to: the component's side panel and tray."""
 
 import base64
+from functools import lru_cache
+from pathlib import Path
 from string import ascii_uppercase
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ui.address import Pin
 from ui.latent_plane import Picture, PinMark, Place, Selection
 from ui.payload import shown
-from ui.planes import Opened, axis_name, on_plane
-from ui.resources import Explored
+from ui.planes import Opened, axis_name, on_plane, vector_of
+from ui.resources import Explored, explored
 from ui.theme import TERMS
 from ui.words import nats, signed
 from vae_core.distributions import Density, Normal
 from vae_core.evaluation import ExampleTerms, example_terms
 from vae_core.gaps import gaps
 from vae_core.gaussians import FullNormal
+from vae_core.geometry import to_bytes
 from vae_core.holes import KINDS
 from vae_core.moments import Ellipse, covariance, ellipse
 from vae_core.training import generator_for
@@ -69,21 +72,30 @@ def name_of(thing: Explored, pin: Pin) -> str:
     """A pin in a few words: its number and label, or its leading coordinates."""
     if pin.index is not None:
         return f"example {pin.index}, “{label_of(thing, pin.index)}”"
-    order = thing.weights.argsort(descending=True).tolist()[:SPOKEN]
-    said = ", ".join(f"{axis_name(axis)} = {signed(pin.z[axis])}" for axis in sorted(order))
+    said = ", ".join(f"{axis_name(axis)} = {signed(pin.z[axis])}" for axis in sorted(thing.order[:SPOKEN]))
     return said + (" …" if len(pin.z) > SPOKEN else "")
 
 
 def pin_marks(opened: Opened) -> tuple[PinMark, ...]:
     """The tray: every pin decoded exactly by the server."""
-    pins, thing = opened.address.pins, opened.thing
-    if not pins:
-        return ()
-    decoded = thing.decode(torch.stack([opened.vector(pin) for pin in pins]))
+    address, thing = opened.address, opened.thing
     return tuple(
-        PinMark(letter, name_of(thing, pin), place(opened, pin), encoded(image), number == opened.address.chosen)
-        for number, (letter, pin, image) in enumerate(zip(ascii_uppercase, pins, decoded, strict=False))
+        PinMark(
+            letter,
+            name_of(thing, pin),
+            place(opened, pin),
+            encoded(decoded(opened.folder, opened.token, address.data, pin)),
+            number == address.chosen,
+        )
+        for number, (letter, pin) in enumerate(zip(ascii_uppercase, address.pins, strict=False))
     )
+
+
+@lru_cache(maxsize=512)
+def decoded(folder: Path, version: str, data: str, pin: Pin) -> UInt8[Tensor, "D"]:
+    """What a pin decodes to, exactly, as bytes: pins stay while others come."""
+    thing = explored(folder, data)
+    return to_bytes(thing.decode(vector_of(thing, pin)[None])[0])
 
 
 def selection(opened: Opened) -> Selection | None:
@@ -98,8 +110,9 @@ def at_place(opened: Opened, pin: Pin) -> Selection:
     """A latent vector: decoded exactly, what kind of place it is, and the data points nearest to it."""
     thing, z = opened.thing, opened.vector(pin)
     near = [picture(f"near: “{label_of(thing, i)}”", thing.data.x[i], True) for i in neighbours(thing, z, NEIGHBOURS)]
-    decoded = picture("The mean of p(x|z), exactly", thing.decode(z[None])[0])
-    return Selection(place(opened, pin), name_of(thing, pin), (decoded, *near), _evidence(opened, z))
+    image = decoded(opened.folder, opened.token, opened.address.data, pin)
+    pictures = (picture("The mean of p(x|z), exactly", image), *near)
+    return Selection(place(opened, pin), name_of(thing, pin), pictures, _evidence(opened, z))
 
 
 def _evidence(opened: Opened, z: Float[Tensor, "H"]) -> tuple[Number, ...]:

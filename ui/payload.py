@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ui.planes import Drawn, axis_names, on_plane
-from ui.resources import Explored, portable_decoder
+from ui.resources import Explored
 from vae_core.config import Config
 from vae_core.datasets import DATASETS
 from vae_core.geometry import lattice, nodes, to_bytes
@@ -92,15 +92,11 @@ def plane_message(thing: Explored, drawn: Drawn) -> bytes:
         return placed.message({}, note=EMBEDDED)
     tiles = to_bytes(thing.decode(plane.latents(lattice(LATTICE_SIDE, drawn.extent))))
     header = {"side": LATTICE_SIDE, "origin": plane.origin.tolist(), "basis": plane.basis.tolist()}
-    if portable_decoder(thing) is not None:
+    if thing.portable is not None:
         return placed.message({"tiles": tiles}, **header, note=EXACT)
     count = atlas_nodes(tiles.shape[1])
     atlas = to_bytes(thing.decode(plane.latents(nodes(count, drawn.extent))))
     return placed.message({"tiles": tiles, "atlas": atlas}, **header, nodes=count, note=INTERPOLATED.format(count))
-
-
-def decoder_travels(thing: Explored) -> bool:
-    return portable_decoder(thing) is not None
 
 
 def atlas_nodes(size: int) -> int:
@@ -110,7 +106,7 @@ def atlas_nodes(size: int) -> int:
 
 def decoder_message(thing: Explored) -> bytes | None:
     """The decoder's weights and biases, layer by layer; in half precision where that is exact."""
-    decoder = portable_decoder(thing)
+    decoder = thing.portable
     if decoder is None:
         return None
     kind = torch.float16 if decoder.halves else torch.float32

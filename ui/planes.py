@@ -1,14 +1,15 @@
 """Which plane of a model's latent space is drawn, and where its points lie on it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ui.address import KINDS, Address, Bounds, Pin
+from ui.address import KINDS, Address, Bounds, Pin, rounded
 from ui.embeddings import embedding
 from ui.resources import Explored, explored, landscape_of, version
 from vae_core.embedding import EMBEDDINGS
@@ -31,6 +32,13 @@ class Drawn:
     points: Float[Tensor, "N 2"]
     extent: float
     prior: list[Ellipse]
+
+    def pin(self, at: Sequence[float], index: int | None = None) -> Pin:
+        """The pin of a place on the plane, or of a data point."""
+        if index is not None:
+            return Pin(index=index)
+        assert self.plane is not None
+        return Pin(rounded(self.plane.latents(torch.tensor([list(at)]))[0].tolist()))
 
 
 def axis_name(axis: int) -> str:
@@ -104,6 +112,11 @@ def _flat(folder: Path, version: str, address: Address) -> Drawn:
     return flat(explored(folder, address.data), address)
 
 
+def vector_of(thing: Explored, pin: Pin) -> Float[Tensor, "H"]:
+    """The latent vector of a pin; of a data point the mean of q(z|x)."""
+    return thing.means[pin.index] if pin.index is not None else torch.tensor(pin.z)
+
+
 @dataclass(frozen=True)
 class Opened:
     """All that the Explore page shows at one moment: a model, its examples, a plane, and the address that says so."""
@@ -113,6 +126,11 @@ class Opened:
     drawn: Drawn
     address: Address
 
+    @cached_property
+    def token(self) -> str:
+        """Changes whenever the weights do."""
+        return version(self.folder)
+
     @property
     def landscape(self) -> Landscape | None:
         """Where the model has data; None while that is being measured, or where it cannot be."""
@@ -120,8 +138,7 @@ class Opened:
         return measured.result() if measured.done() and not measured.exception() else None
 
     def vector(self, pin: Pin) -> Float[Tensor, "H"]:
-        """The latent vector of a pin; of a data point the mean of q(z|x)."""
-        return self.thing.means[pin.index] if pin.index is not None else torch.tensor(pin.z)
+        return vector_of(self.thing, pin)
 
     def inside(self) -> Bool[Tensor, "N"] | None:
         """Which points the selected region holds, of those whose labels are shown; None without a region."""

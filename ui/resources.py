@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
@@ -30,6 +30,8 @@ from vae_core.publish import SAMPLE, read_sample
 from vae_core.training import generator_for
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
+PREFERRED = "mnist-2d"
+"""The model that Explore opens when none is asked for."""
 NAME = re.compile(r"[a-z0-9-]{1,40}")
 SEEN_SEED = 7
 LANDSCAPE_SEED = 8
@@ -71,6 +73,16 @@ class Explored:
     @property
     def spec(self) -> Spec:
         return DATASETS[self.config.dataset]
+
+    @cached_property
+    def portable(self) -> PortableDecoder | None:
+        """The decoder as weights that can travel to a browser, where it is small and simple enough."""
+        return portable(self.model, self.config.model, self.data.x.shape[1])
+
+    @cached_property
+    def order(self) -> list[int]:
+        """The dimensions, those that carry most first."""
+        return self.weights.argsort(descending=True).tolist()
 
     @property
     def exact(self) -> bool:
@@ -158,8 +170,3 @@ def _landscape(folder: Path, version: str) -> Future[Landscape]:
         return landscape(thing.model, thing.q, generator=generator_for(CPU, LANDSCAPE_SEED))
 
     return _measuring.submit(measure)
-
-
-def portable_decoder(thing: Explored) -> PortableDecoder | None:
-    """The decoder as weights that can travel to a browser, where it is small and simple enough."""
-    return portable(thing.model, thing.config.model, thing.data.x.shape[1])

@@ -19,7 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.runtime.pages_manager import PagesManager
 
 from ui import resources
-from ui.address import DATA, Address, read
+from ui.address import DATA, Address, read, read_number
+from ui.inspection import decoded
+from ui.latent_plane import SCRIPT
 from ui.layers import LAYER_MAKERS, layer_message
 from ui.owner import COOKIE
 from ui.payload import decoder_message, plane_message, shown, snapshot_message
@@ -102,6 +104,11 @@ def _plotly() -> bytes:
 def plotly(request: Request) -> Response:
     """The plotly.js that the plotly package ships."""
     return Response(_plotly(), media_type="text/javascript", headers=FOREVER)
+
+
+def plane_script(request: Request) -> Response:
+    """What draws the latent plane; its address changes with it."""
+    return Response(SCRIPT, media_type="text/javascript", headers=FOREVER)
 
 
 def metrics(request: Request) -> Response:
@@ -196,6 +203,19 @@ def example(request: Request) -> Response:
     return _answer(shown(thing.data.x[number]).numpy().tobytes())
 
 
+def decode(request: Request) -> Response:
+    """What the place `at` of a plane decodes to, exactly: the pin's own latent vector, as bytes."""
+    folder, _, address = _opened(request)
+    try:
+        at = [read_number(text) for text in request.query_params.get("at", "").split("_")]
+        drawn = view_of(folder, address)
+    except ValueError as error:
+        return refusal(f"{error}.", 422)
+    if drawn.plane is None or len(at) != 2:
+        return refusal("at must be two coordinates, u_v, of a plane that can be decoded.", 422)
+    return _answer(decoded(folder, resources.version(folder), address.data, drawn.pin(at)).numpy().tobytes())
+
+
 def refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     return refusal(error.text, error.status)
@@ -203,12 +223,14 @@ def refused(request: Request, error: Exception) -> Response:
 
 ROUTES = [
     Route("/api/plotly.js", plotly),
+    Route("/api/latent_plane.js", plane_script),
     Route("/api/runs/{run}/metrics", metrics),
     Route("/api/runs/{run}/snapshots/{step}", snapshot),
     Route("/api/models/{model}/plane", plane),
     Route("/api/models/{model}/layers/{layer}", layer),
     Route("/api/models/{model}/decoder", decoder),
     Route("/api/models/{model}/example", example),
+    Route("/api/models/{model}/decode", decode),
 ]
 MIDDLEWARE = [Middleware(Secured)]
 HANDLERS = {Refused: refused}
@@ -233,5 +255,6 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     _no_delay()
     gc.collect()
     gc.freeze()
+    resources.landscape_of(resources.PRETRAINED / resources.PREFERRED)  # loaded before the first visitor asks for it
     yield {}
     resources.launcher().close()

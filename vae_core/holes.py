@@ -101,24 +101,26 @@ class Landscape:
     greatest_round_trip: float
     greatest_distance: float
 
+    def _kinds(
+        self, log_q: Float[Tensor, "M"], trip: Float[Tensor, "M"], distance: Float[Tensor, "M"]
+    ) -> Int[Tensor, "M"]:
+        data = (log_q >= self.least_log_q) & (trip <= self.greatest_round_trip)
+        far = distance > self.greatest_distance
+        return torch.where(data, DATA, torch.where(far, EXTRAPOLATION, BETWEEN))
+
+    def _evidence(self, z: Float[Tensor, "M H"]) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], Float[Tensor, "M"]]:
+        return self.aggregate.log_prob(z), round_trip(self.model, z), mahalanobis(z, self.codes)
+
     def kinds(self, z: Float[Tensor, "M H"]) -> Int[Tensor, "M"]:
         """DATA, BETWEEN or EXTRAPOLATION for every code."""
-        dense = self.aggregate.log_prob(z) >= self.least_log_q
-        data = dense & (round_trip(self.model, z) <= self.greatest_round_trip)
-        far = mahalanobis(z, self.codes) > self.greatest_distance
-        return torch.where(data, DATA, torch.where(far, EXTRAPOLATION, BETWEEN))
+        return self._kinds(*self._evidence(z))
 
     def place(self, z: Float[Tensor, "H"]) -> Place:
         """What `kinds` decides by at one code."""
         one = z.unsqueeze(0)
-        log_p = log_prior(self.model, one)
-        return Place(
-            self.aggregate.log_prob(one).item(),
-            None if log_p is None else log_p.item(),
-            round_trip(self.model, one).item(),
-            mahalanobis(z, self.codes).item(),
-            int(self.kinds(one)),
-        )
+        evidence, log_p = self._evidence(one), log_prior(self.model, one)
+        log_q, trip, distance = (number.item() for number in evidence)
+        return Place(log_q, None if log_p is None else log_p.item(), trip, distance, int(self._kinds(*evidence)))
 
     def log_ratio(self, z: Float[Tensor, "M H"]) -> Float[Tensor, "M"] | None:
         """log q(z) - log p(z), nats: negative where the prior draws codes that the data does not have (Rosca et al.

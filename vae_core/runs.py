@@ -286,10 +286,12 @@ def listed(owner: str = "") -> list[Run]:
 
 def weights_file(folder: Path) -> Path:
     """`model.safetensors` of a published model, else of the newest checkpoint. Raises DamagedRun."""
-    candidates = [folder, *reversed(Run(folder).checkpoints())]
-    for path in (candidate / "model.safetensors" for candidate in candidates):
-        if path.is_file():
-            return path
+    published = folder / "model.safetensors"
+    if published.is_file():
+        return published
+    for checkpoint in reversed(Run(folder).checkpoints()):
+        if (checkpoint / "model.safetensors").is_file():
+            return checkpoint / "model.safetensors"
     raise DamagedRun("no model.safetensors: the run has not written a checkpoint yet")
 
 

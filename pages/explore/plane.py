@@ -5,10 +5,9 @@ from pathlib import Path
 import streamlit as st
 
 from ui import state
-from ui.acting import acted, overlay, pin_at, sources
+from ui.acting import acted, overlay, sources
 from ui.address import DATA, KINDS, TOOLS, Address, read
 from ui.choices import (
-    PREFERRED,
     choose_axes,
     choose_base,
     choose_data,
@@ -21,7 +20,7 @@ from ui.embeddings import embedding, make_embedding
 from ui.inspection import truth
 from ui.latent_plane import latent_plane
 from ui.planes import Opened, limits, view_of
-from ui.resources import Explored, explored, landscape_of, locate
+from ui.resources import PREFERRED, Explored, explored, landscape_of, locate
 from ui.tools import SHOW
 from ui.tools.addition import Addition
 from ui.words import bound_note, prior_note, recipe_line
@@ -30,6 +29,7 @@ from vae_core.embedding import EMBEDDINGS
 from vae_core.runs import DamagedRun
 
 KEY = "plane"
+FLAT = ("axes", "principal")
 OFTEN = 1.0
 """Seconds after which a page looks whether the model's landscape has been measured."""
 
@@ -54,27 +54,30 @@ def arrive() -> None:
     state.arrive(address, notices + more)
 
 
-def choose(thing: Explored, address: Address) -> None:
-    """Which plane, and what lies on and under it."""
-    with st.container(horizontal=True):
+def choose(folder: Path, thing: Explored, address: Address) -> None:
+    """Which plane, what lies on and under it, and a place on it."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         choose_kind(thing, address)
         choose_layer(address)
         choose_data(address)
+        if address.kind in FLAT:
+            typed(folder, thing, address)
     if thing.means.shape[1] > 2 and address.kind == "axes":
         with st.container(horizontal=True, vertical_alignment="bottom"):
             choose_axes(thing, address)
             choose_base(thing, address)
 
 
-def typed(opened: Opened) -> None:
+def typed(folder: Path, thing: Explored, address: Address) -> None:
     """The coordinates of a place, to be typed."""
+    opened = Opened(folder, thing, view_of(folder, address), address)
     names = [name for name in opened.drawn.names if name]
 
     def keep() -> None:
         at = [st.session_state.get(f"typed {k}", 0.0) for k in range(2)]
-        state.put(state.current().with_pin(pin_at(opened, at, None)))
+        state.put(state.current().with_pin(opened.drawn.pin(at)))
 
-    with st.popover("Type coordinates"):
+    with st.popover("Type coordinates", width="stretch"):
         for number, name in enumerate(names):
             st.number_input(name, -100.0, 100.0, 0.0, 0.1, key=f"typed {number}")
         st.button("Pin this place", on_click=keep)
@@ -109,9 +112,9 @@ def choose_tool(address: Address) -> str:
     return address.tool
 
 
-def caption(opened: Opened) -> str:
+def caption(thing: Explored, address: Address) -> str:
     """What is seen, in words."""
-    thing, config, kind = opened.thing, opened.thing.config, opened.address.kind
+    config, kind = thing.config, address.kind
     if kind in EMBEDDINGS:
         return f"Dots are {KINDS[kind]}’s places of {len(thing.data):,} posterior means. {EMBEDDINGS[kind].help}"
     others = thing.means.shape[1] - 2
@@ -124,37 +127,46 @@ def caption(opened: Opened) -> str:
     )
 
 
-def show(opened: Opened) -> None:
-    """The plane, with the tools under it."""
-    address = opened.address
-    stage, below = st.container(), st.container()
-    with below:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            if opened.drawn.plane is not None:
-                typed(opened)
-            tool = choose_tool(address)
-        if address.pin is not None and address.pin.index is not None and opened.thing.exact:
-            how_far(opened, address.pin.index)
-        added = SHOW[tool](opened) if tool in SHOW else Addition()
-    with stage:
-        if address.kind == "points":
-            choose_points(opened)
-        latent_plane(KEY, sources(opened), overlay(opened, added.paths, added.shown), lambda: acted(KEY, opened))
-        st.caption(caption(opened))
+def draw(opened: Opened, added: Addition) -> None:
+    """The plane itself."""
+    if opened.address.kind == "points":
+        choose_points(opened)
+    latent_plane(KEY, sources(opened), overlay(opened, added.paths, added.shown), lambda: acted(KEY, opened))
 
 
-def explore(folder: Path, thing: Explored) -> None:
-    """What the address shows; what is done on it reruns this fragment alone."""
+def show(opened: Opened, with_tools: bool) -> None:
+    """The plane, and what is asked about it underneath. A tool says what it adds to the plane before that is drawn."""
+    address, added = opened.address, Addition()
+    stage = st.container() if with_tools else None
+    if with_tools:
+        st.caption(caption(opened.thing, address))
+        tool = choose_tool(address)
+        added = SHOW[tool](opened) if tool else added
+    if stage is None:
+        draw(opened, added)
+    else:
+        with stage:
+            draw(opened, added)
+    if address.pin is not None and address.pin.index is not None and opened.thing.exact:
+        how_far(opened, address.pin.index)
 
-    @st.fragment
+
+def explore(folder: Path, thing: Explored, with_tools: bool) -> None:
+    """What the address shows; what is done on it reruns this fragment alone, which therefore holds no more than it
+    must: every widget in it is drawn again with every pin."""
+    measuring = not landscape_of(folder).done()
+
+    @st.fragment(run_every=OFTEN if measuring else None)
     def body() -> None:
+        if measuring and landscape_of(folder).done():
+            st.rerun()
         address = state.current()
         try:
             drawn = view_of(folder, address)
         except ValueError as refusal:
             st.error(f"This view cannot be shown: {refusal}.")
         else:
-            show(Opened(folder, thing, drawn, address))
+            show(Opened(folder, thing, drawn, address), with_tools)
         state.mirror()
 
     body()
@@ -175,10 +187,13 @@ try:
     st.caption(f"{DATASETS[thing.config.dataset].label} · {recipe_line(thing.config)}")
     for notice in state.notices():
         st.warning(notice)
-    choose(thing, address)
+    choose(folder, thing, address)
     if address.kind in EMBEDDINGS and address.data == "sample" and embedding(folder, address.kind) is None:
         make_embedding(folder, thing, address)
     else:
-        explore(folder, thing)
+        explore(folder, thing, with_tools=bool(address.tool))
+        if not address.tool:
+            st.caption(caption(thing, address))
+            choose_tool(address)
 except (DamagedRun, DataUnavailable) as damage:
     st.error(f"This model cannot be opened: {damage}")

@@ -10,7 +10,6 @@ import torch
 
 from tests.app.messages import message_of, opened, run_of, unpacked
 from tests.small import seeded
-from ui import payload
 from ui.address import Address
 from ui.payload import ATLAS_NODES, LATTICE_SIDE, atlas_nodes, decoder_message, plane_message, shown
 from ui.planes import view_of
@@ -29,7 +28,7 @@ CORNERS = {"top left": (-1, 1), "top right": (1, 1), "bottom left": (-1, -1), "b
 @pytest.fixture
 def stays(monkeypatch: pytest.MonkeyPatch) -> None:
     """No decoder travels, so that every plane has an atlas."""
-    monkeypatch.setattr(payload, "portable_decoder", lambda thing: None)
+    monkeypatch.setattr(Explored, "portable", property(lambda thing: None))  # a property outranks what is cached
 
 
 def as_bytes(thing: Explored, z: torch.Tensor) -> np.ndarray:

@@ -4,6 +4,7 @@ reports what one does: pins, selections, and how the view moves.
 The heavy parts (`ui.payload`) it fetches from routes; what lies over them is small and travels with the element.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,12 +59,13 @@ class PinMark:
 @dataclass(frozen=True)
 class Sources:
     """Where the browser fetches from: the plane, the decoder's weights if they travel, the layers (with the word LAYER
-    in place of the name) and single examples (`&i=` and a number is added)."""
+    in place of the name), single examples (`&i=` and a number is added), and what a place decodes to (`&at=u_v`)."""
 
     url: str
     decoder: str | None = None
     layers: str | None = None
     examples: str | None = None
+    decode: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,12 +87,19 @@ def _read(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-_component = component(
-    "elbo_room.latent_plane",
-    html=_read("plane.html"),
-    css=_read("plane.css"),
-    js="\n".join(_read(f"{name}.js") for name in SCRIPTS),
-)
+SCRIPT = "\n".join(_read(f"{name}.js") for name in SCRIPTS)
+"""What draws. A route serves it once: inside the element it would travel again with every pin."""
+SCRIPT_URL = f"/api/latent_plane.js?v={hashlib.blake2s(SCRIPT.encode(), digest_size=8).hexdigest()}"
+LOADER = f"""
+const drawing = import(new URL("{SCRIPT_URL}", location.href).href);
+export default (component) => {{
+  let end = null, gone = false;
+  drawing.then(({{ default: draw }}) => {{ if (!gone) end = draw(component); }});
+  return () => {{ gone = true; end?.(); }};
+}};
+"""
+
+_component = component("elbo_room.latent_plane", html=_read("plane.html"), css=_read("plane.css"), js=LOADER)
 
 
 def latent_plane(

@@ -28,7 +28,7 @@ class Panel {
     this.heading.textContent = selection?.heading ?? "";
     this.pictures.className = "pictures";
     this.pictures.replaceChildren(...(selection?.pictures ?? []).map(({ title, pixels, small }) => {
-      const figure = this.figure(painter, title, unpack(pixels));
+      const figure = this.figure(painter, title, pixels);
       figure.classList.toggle("small", small);
       return figure;
     }));
@@ -60,7 +60,7 @@ class Panel {
       const item = document.createElement("div"), canvas = document.createElement("canvas");
       item.className = chosen ? "pin chosen" : "pin";
       item.setAttribute("role", "listitem");
-      painter.onto(canvas, unpack(pixels));
+      painter.onto(canvas, pixels);
       const take = button("take", "", `Pin ${letter}: ${title}`, () => this.act({ kind: "choose", number }));
       take.title = title;
       take.setAttribute("aria-pressed", chosen);

@@ -33,6 +33,7 @@ class Plane {
 
   update(data, send) {
     const before = this.data;
+    for (const picture of [...(data.selection?.pictures ?? []), ...data.pins]) picture.pixels = unpack(picture.pixels);
     Object.assign(this, { data, send });
     this.root.classList.toggle("pickable", data.pickable);
     this.marks.setAttribute("aria-label", data.pickable
@@ -43,11 +44,14 @@ class Plane {
     this.stroke = `rgb(${this.ink.slice(0, 3)})`;
     this.accent = style.getPropertyValue("--st-primary-color");
     this.paper = style.getPropertyValue("--st-background-color");
+    this.font = getComputedStyle(this.root).fontFamily;
     if (before?.url !== data.url) return this.load(data);
     if (!this.plane) return;
     if (before.layer !== data.layer) this.loadLayer();
     this.prepare();
   }
+
+  get theme() { return [...this.ink, this.accent, this.paper].join(); }
 
   async load(data) {
     this.fetched = data.url;
@@ -89,20 +93,25 @@ class Plane {
     if (this.data.pickable) this.loadLayer();
   }
 
-  // what depends on payload, theme and selection, not on the view
+  // what depends on payload, theme and what lies over the plane, not on the view; a new pin changes only the last
   prepare() {
-    const { plane, data } = this;
-    this.painter = new Painter(plane, this.ink);
-    this.root.classList.toggle("profile", this.painter.profile);
-    this.underlay = plane.tiles ? this.painter.sheet(plane.tiles, plane.side) : null;
-    this.fine = null;
+    const { plane, data } = this, looks = `${this.theme} ${data.inside} ${data.layer}`;
+    if (this.painted?.plane !== plane || this.painted.theme !== this.theme) {
+      this.painter = new Painter(plane, this.ink);
+      this.root.classList.toggle("profile", this.painter.profile);
+      this.underlay = plane.tiles ? this.painter.sheet(plane.tiles, plane.side) : null;
+      this.fine = null;
+    }
+    const same = this.painted?.plane === plane && this.painted.looks === looks;
+    this.painted = { plane, looks, theme: this.theme };
     this.inside = data.inside ? unpack(data.inside) : null;
     if (data.selection && data.selection !== this.selected) this.cursor = data.selection.at;
     this.selected = data.selection;
+    this.shown = data.selection?.at;
     this.panel.showSelection(this.painter, data.selection);
     if (plane.originals && !data.pickable) this.panel.showStrips(this.painter, plane.originals, plane.reconstructions);
     this.panel.showPins(this.painter, data.pins);
-    this.draw();
+    if (!same) this.draw();
     this.look();
   }
 
@@ -295,6 +304,18 @@ class Plane {
     this.cursor = at;
     this.drawMarks();
     this.act({ kind: "pin", at, index });
+    if (index == null) this.showExact(at);
+  }
+
+  // the server's exact picture of a place at once; all else that is known of the pin follows
+  async showExact(at) {
+    const { selection } = this.data, rounded = at.map((v) => v.toFixed(4)).join("_");
+    const response = await fetch(`${this.data.decode}&at=${rounded}`).catch(() => null);
+    if (!response?.ok) return;
+    const pixels = new Uint8Array(await response.arrayBuffer());
+    if (this.data.selection !== selection || this.cursor !== at) return;
+    this.shown = at;
+    this.panel.showSelection(this.painter, { heading: this.coordinates(at), pictures: [{ title: "The mean of p(x|z), exactly", pixels }] });
   }
 
   outline(trail) {
@@ -390,7 +411,7 @@ class Plane {
   }
 
   drawAxes(context) {
-    context.font = "11px " + getComputedStyle(this.root).fontFamily;
+    context.font = "11px " + this.font;
     context.lineWidth = 3;
     context.strokeStyle = this.paper;
     context.fillStyle = this.stroke;
@@ -410,8 +431,7 @@ class Plane {
     for (const path of data.paths) polyline(context, view, path);
     this.drawPosterior(context);
     this.drawRegion(context);
-    const font = getComputedStyle(this.root).fontFamily;
-    for (const { letter, at, chosen } of data.pins) badge(context, letter, view.toPixels(at), chosen ? accent : stroke, paper, font);
+    for (const { letter, at, chosen } of data.pins) badge(context, letter, view.toPixels(at), chosen ? accent : stroke, paper, this.font);
     if (this.near != null) this.drawNear(context);
     if (data.pickable) this.drawCrosshair(context);
   }
