@@ -104,7 +104,7 @@ def convolutional(scratch: Path) -> str:
     while run.status().active:
         time.sleep(0.2)
         if run.status().step >= STEPS:
-            run.request_stop()
+            run.request("stop")
     launcher.close()
     return run.id
 

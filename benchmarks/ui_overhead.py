@@ -43,7 +43,7 @@ def long_run(scratch: Path) -> Iterator[Run]:
         time.sleep(START_UP)
         yield run
     finally:
-        run.request_stop()
+        run.request("stop")
         while run.status().active:
             time.sleep(0.2)
         launcher.close()

@@ -244,5 +244,5 @@ def test_the_interrupt_handler_is_given_back(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(command, "train", interrupted)
     run = runs.create(RECIPES["digits"])
     assert command.train_with_bar(run).state == "stopped"
-    assert run.stop_requested()
+    assert run.requested("stop")
     assert signal.getsignal(signal.SIGINT) is before

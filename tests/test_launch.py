@@ -111,7 +111,7 @@ def test_stopped_killed_and_resumed_is_as_if_left_alone(launcher: LocalLauncher)
     run = runs.create(lasting(150))
     launcher.start(run)
     wait_for_step(run, 1)
-    run.request_stop()
+    run.request("stop")
     assert wait_for_state(run, "stopped") < 1.0
     stopped_at = run.status().step
     assert 0 < stopped_at < 1500

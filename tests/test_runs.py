@@ -334,12 +334,12 @@ def test_snapshots_are_listed_in_order(run: Run) -> None:
 
 
 def test_requests_to_stop(run: Run) -> None:
-    assert not run.stop_requested()
-    run.request_stop()
-    assert run.stop_requested()
-    run.clear_request()
-    run.clear_request()
-    assert not run.stop_requested()
+    assert not run.requested("stop")
+    run.request("stop")
+    assert run.requested("stop")
+    run.forget_requests()
+    run.forget_requests()
+    assert not run.requested("stop")
 
 
 @pytest.mark.parametrize("state", State.__args__)

@@ -141,7 +141,7 @@ def test_a_sweep_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch, capsy
         """The second run is stopped before it begins, as by Ctrl-C."""
         trained.append(run.folder.name)
         if len(trained) == 2:
-            run.request_stop()
+            run.request("stop")
         return original(run)
 
     monkeypatch.setattr(sweep, "train_with_bar", stopping)

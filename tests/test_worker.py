@@ -183,9 +183,9 @@ def test_snapshots_show_every_kind_of_data_as_bytes(name: str, load: Load) -> No
 
 @pytest.mark.usefixtures("every_step")
 def test_stopped_and_resumed_is_as_if_never_stopped(run: Run, uninterrupted: Trainer) -> None:
-    stopped = train(run, lambda status, row: run.request_stop() if status.step == 17 else None)
+    stopped = train(run, lambda status, row: run.request("stop") if status.step == 17 else None)
     assert (stopped.state, run.status().state, stopped.step) == ("stopped", "stopped", 17)
-    assert not run.stop_requested()
+    assert not run.requested("stop")
     assert [path.name for path in run.checkpoints()] == ["000000017"]
     assert load_model(run.folder)[0] == SMALL
     resumed = train(run)
@@ -200,7 +200,7 @@ def test_stopped_and_resumed_is_as_if_never_stopped(run: Run, uninterrupted: Tra
 @pytest.mark.usefixtures("every_step")
 def test_reports_after_the_checkpoint_are_dropped_on_resuming(run: Run, uninterrupted: Trainer) -> None:
     """A process that dies at step 30 with its last checkpoint of step 17."""
-    train(run, lambda status, row: run.request_stop() if status.step == 17 else None)
+    train(run, lambda status, row: run.request("stop") if status.step == 17 else None)
 
     class Killed(BaseException):
         pass
@@ -314,7 +314,7 @@ def test_what_cannot_be_trained_fails_with_its_reason(
 
 @pytest.mark.usefixtures("every_step")
 def test_a_damaged_checkpoint_fails_with_its_name(run: Run) -> None:
-    train(run, lambda status, row: run.request_stop() if status.step == 17 else None)
+    train(run, lambda status, row: run.request("stop") if status.step == 17 else None)
     (run.checkpoints()[-1] / "trainer.safetensors").write_bytes(b"half")
     assert train(run).state == "failed"
     assert run.status().reason.startswith("trainer.safetensors cannot be read")

@@ -108,7 +108,7 @@ def train_with_bar(run: Run) -> Status:
     """Trains in this process; Ctrl-C asks the run to stop and keep what it has."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        run.request_stop()
+        run.request("stop")
 
     previous = signal.signal(signal.SIGINT, interrupt)
     try:

@@ -2,7 +2,8 @@
 
 config.json      the recipe                          status.json    state, reason, progress; replaced atomically
 metrics.jsonl    one line per report                 owner          whose run it is (a random key), if anybody's
-control          what the owner wants: "stop"        lock           held by the worker for as long as it lives
+requests/        what the owner wants, in order      lock           held by the worker for as long as it lives
+changes.jsonl    settings changed while it trained   step.json      the last single step, number by number
 worker.log       what the worker printed             checkpoints/<step>/{model,trainer}.safetensors
 snapshots/<step>.safetensors                         latent means, lattice and reconstructions of that moment
 """
@@ -18,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -27,17 +28,30 @@ from torch import Tensor
 from vae_core.config import Config
 from vae_core.model import HelmholtzMachine
 from vae_core.rules import check
+from vae_core.steering import Change, Settings, steered
 from vae_core.training import new_model
 
 RUNS_VARIABLE = "ELBO_ROOM_RUNS"
 KEPT_CHECKPOINTS = 2
 QUEUE_PATIENCE = 30.0
 
-State = Literal["queued", "preparing", "running", "finished", "stopped", "failed"]
-ACTIVE: tuple[State, ...] = ("queued", "preparing", "running")
+State = Literal["queued", "preparing", "running", "paused", "finished", "stopped", "failed"]
+ACTIVE: tuple[State, ...] = ("queued", "preparing", "running", "paused")
+RequestKind = Literal["stop", "pause", "resume", "step", "pace", "change"]
+LASTING: tuple[RequestKind, ...] = ("change",)
+"""Requests that hold for a run even when no worker trains it; all others are about the moment."""
 
-Row = dict[str, int | float]
-"""One report: a line of metrics.jsonl."""
+Row = dict[str, Any]
+"""One report, a line of metrics.jsonl: numbers, and under "changed" the settings that hold since the last."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the owner wants of a run: `settings` to change, or {"seconds": s} a step at least for a slower pace."""
+
+    kind: RequestKind
+    settings: Settings
+    path: Path
 
 
 class DamagedRun(ValueError):
@@ -167,14 +181,73 @@ class Run:
                 return True
         return False
 
-    def request_stop(self) -> None:
-        write_atomically(self.folder / "control", b"stop")
+    def request(self, kind: RequestKind, **settings: Any) -> None:
+        """Asks the worker for something; requests are obeyed in the order in which they were made."""
+        folder = self.folder / "requests"
+        folder.mkdir(exist_ok=True)
+        name = f"{time.time_ns():020d}-{secrets.token_hex(4)}.json"
+        write_atomically(folder / name, json.dumps({"kind": kind, "settings": settings}).encode())
 
-    def stop_requested(self) -> bool:
-        return (self.folder / "control").exists()
+    def requests(self) -> list[Request]:
+        """What has been asked for and not been obeyed yet; unreadable requests are dropped."""
+        found = []
+        for path in sorted((self.folder / "requests").glob("[0-9]*.json")):
+            try:
+                asked = json.loads(path.read_text(encoding="utf-8"))
+                found.append(Request(asked["kind"], dict(asked["settings"]), path))
+            except (OSError, ValueError, KeyError, TypeError):
+                path.unlink(missing_ok=True)
+        return found
 
-    def clear_request(self) -> None:
-        (self.folder / "control").unlink(missing_ok=True)
+    def requests_changed(self) -> int:
+        """A number that differs from the last one if something was asked for in between: one look at the disk."""
+        try:
+            return os.stat(self.folder / "requests").st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
+    def requested(self, kind: RequestKind) -> bool:
+        return any(request.kind == kind for request in self.requests())
+
+    def forget_requests(self) -> None:
+        """Drops what was asked of a worker that is gone; changes of settings stay."""
+        for request in self.requests():
+            if request.kind not in LASTING:
+                request.path.unlink(missing_ok=True)
+
+    def log_change(self, change: Change) -> None:
+        """Remembers a change of settings before it is obeyed: a resumed run changes at the same step."""
+        with (self.folder / "changes.jsonl").open("a", encoding="utf-8") as file:
+            file.write(change.to_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def changes(self) -> list[Change]:
+        """Every change so far; a last line that was cut short is none. Raises DamagedRun."""
+        path = self.folder / "changes.jsonl"
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        try:
+            return [Change.from_json(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        except ValueError as error:
+            raise DamagedRun(f"changes.jsonl: {error}") from error
+
+    def present_config(self) -> Config:
+        """The recipe with every change so far. Raises DamagedRun."""
+        config = self.config()
+        for change in self.changes():
+            config = steered(config, change.settings)
+        return config
+
+    def write_trace(self, trace: dict[str, Any]) -> None:
+        """What happened in the last single step."""
+        write_atomically(self.folder / "step.json", json.dumps(trace).encode())
+
+    def trace(self) -> dict[str, Any] | None:
+        path = self.folder / "step.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
 
     def open_metrics(self) -> IO[str]:
         return (self.folder / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vae_core.config import Config
 from vae_core.datasets import Split
-from vae_core.evaluation import weight_of_dimensions
+from vae_core.evaluation import rate_splits, weight_of_dimensions
 from vae_core.geometry import lattice, leading_axes, on_axes, to_bytes
 from vae_core.likelihoods import LIKELIHOODS, grey
 from vae_core.model import HelmholtzMachine
@@ -28,7 +28,8 @@ def snapshot(config: Config, model: HelmholtzMachine, held_out: Split) -> dict[s
     shown = held_out.head(SCATTER)
     with torch.no_grad():
         posterior = model.encode(likelihood.observe(shown.x, generator=generator))
-        axes = leading_axes(weight_of_dimensions(model, posterior))
+        weights = weight_of_dimensions(model, posterior)
+        axes = leading_axes(weights)
         points = posterior.mean[:, list(axes)].cpu()
         extent = plane_extent(model, points)
         base = model.centre()
@@ -37,6 +38,8 @@ def snapshot(config: Config, model: HelmholtzMachine, held_out: Split) -> dict[s
     return {
         "means": posterior.mean.half(),
         "labels": shown.y,
+        "weights": weights,
+        "by_rate": torch.tensor(rate_splits(model, posterior)),
         "axes": torch.tensor(axes),
         "extent": torch.tensor(extent),
         "lattice": to_bytes(tiles),

@@ -3,7 +3,7 @@
 `python -m vae_core.training` is the command line; it lives in `vae_core.command`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,9 @@ from vae_core.likelihoods import LIKELIHOODS
 from vae_core.model import HelmholtzMachine, machine
 from vae_core.optimisers import OPTIMISERS, SCHEDULES
 from vae_core.rules import check
+from vae_core.steering import Change, steered
+
+Look = Callable[[Tensor, torch.Generator], None]
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -57,12 +60,14 @@ class Trainer:
     """A model, its optimiser, its generator and the number of steps done; `advance` does one more.
 
     `epoch` and the order of its examples are functions of (seed, step), so that parameters, optimiser, generator
-    and step are the whole state.
+    and step are the whole state; `changes` of the recipe hold from their steps on, whenever those are reached.
     """
 
     def __init__(self, config: Config, train: Split, device: torch.device) -> None:
         check(config)
         self.config, self.device, self.step = config, device, 0
+        self.changes: list[Change] = []
+        self.cycle = 0
         self.train = train.to(device)
         self.model = new_model(config).to(device)
         schedule = config.schedule
@@ -75,6 +80,18 @@ class Trainer:
     def total_steps(self) -> int:
         return self.steps_per_epoch * self.config.schedule.epochs
 
+    def steer(self, *changes: Change) -> None:
+        """Takes over changes of the recipe, in the order of their steps. Raises ValueError for what does not fit."""
+        self.changes += changes
+        self._obey()
+
+    def _obey(self) -> None:
+        while self.changes and self.changes[0].step <= self.step:
+            change = self.changes.pop(0)
+            if "epochs" in change.settings and change.step >= self.total_steps:
+                self.cycle = change.step  # what was finished and goes on begins its learning-rate schedule anew
+            self.config = steered(self.config, change.settings)
+
     def _batch(self) -> Tensor:
         epoch, place = divmod(self.step, self.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
@@ -84,17 +101,19 @@ class Trainer:
         size = self.config.schedule.batch_size
         return self.train.x[self._order[1][place * size : (place + 1) * size]]
 
-    def advance(self) -> StepInfo:
-        """One update of all parameters by one batch."""
+    def advance(self, look: Look | None = None) -> StepInfo:
+        """One update of all parameters by one batch. `look` is called when gradients are there and parameters not yet
+        updated, with what the model saw and a generator that draws what the estimator drew."""
         config, objective = self.config, self.config.objective
         warmup = objective.warmup_epochs * self.steps_per_epoch
         beta = objective.beta * min(1.0, (self.step + 1) / warmup) if warmup else objective.beta
-        progress = self.step / self.total_steps
+        progress = (self.step - self.cycle) / (self.total_steps - self.cycle)
         rate = config.schedule.learning_rate * SCHEDULES[config.schedule.schedule](progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
 
         x = LIKELIHOODS[config.model.likelihood].observe(self._batch(), generator=self.generator)
+        again = self.generator.clone_state() if look else None
         estimate = ESTIMATORS[objective.estimator].estimate(
             self.model,
             x,
@@ -105,8 +124,11 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss = -estimate.objective.mean()
         loss.backward()
+        if look and again:
+            look(x, again)
         self.optimiser.step()
         self.step += 1
+        self._obey()
         with torch.no_grad():
             terms = estimate.terms
             stats = torch.stack([-loss.detach(), terms.log_lik.detach().mean(), terms.kl.detach().mean()])
@@ -132,6 +154,7 @@ class Trainer:
         self.optimiser.load_state_dict({"state": moments, "param_groups": saved["param_groups"]})
         self.generator.set_state(state["generator"].cpu())
         self.step = int(state["step"])
+        self._obey()
 
 
 def new_model(config: Config) -> HelmholtzMachine:

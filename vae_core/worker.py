@@ -23,8 +23,10 @@ from vae_core.config import Config, ModelConfig, ScheduleConfig
 from vae_core.datasets import Split
 from vae_core.evaluation import Evaluation, evaluate
 from vae_core.likelihoods import LIKELIHOODS
-from vae_core.runs import Row, Run, Status, load_tensors
+from vae_core.runs import Request, Row, Run, Status, load_tensors
 from vae_core.snapshots import snapshot
+from vae_core.steering import Change, Settings, steered
+from vae_core.trace import gradient_norms, traced
 from vae_core.training import StepInfo, Trainer, choose_device, fit, generator_for
 
 NICENESS = 10
@@ -39,6 +41,10 @@ SMALL = 20_000_000
 """Multiplications of a forward step below which a second thread costs more than it brings."""
 
 HELD_OUT = 2_000
+
+PAUSE_SECONDS = 0.02
+SLOWEST = 10.0
+"""Seconds between two looks at the requests while a run waits, and the longest that a slow step may take."""
 
 Progress = Callable[[Status, Row], None]
 
@@ -80,6 +86,7 @@ class Recorder:
         self.window: list[StepInfo] = []
         self.latest: StepInfo | None = None
         self.last_row: Row = (run.rows() or [{}])[-1]
+        self.news: Settings = {}
         self.before = status.seconds
         self.start = self.last_report = time.monotonic()
         self.report_clock = Clock(REPORT_SECONDS, slices=400)
@@ -89,6 +96,21 @@ class Recorder:
 
     def seconds(self) -> float:
         return self.before + time.monotonic() - self.start
+
+    def pause(self) -> None:
+        """The clock stands still; what was reached is reported and looked at."""
+        self.before = self.seconds()
+        self.status = replace(self.status, state="paused")
+        self.report(look=True)
+
+    def go_on(self) -> None:
+        self.start = self.last_report = time.monotonic()
+        self.status = replace(self.status, state="running", total_steps=self.trainer.total_steps)
+
+    def changed(self, change: Change) -> None:
+        """The next report says what holds from now on."""
+        self.news |= change.settings
+        self.status = replace(self.status, total_steps=self.trainer.total_steps)
 
     def record(self, info: StepInfo) -> None:
         self.window.append(info)
@@ -103,6 +125,9 @@ class Recorder:
     def report(self, look: bool, whole: bool = False) -> None:
         """Appends one line: the mean over the steps since the last, and with `look` the held-out numbers."""
         row = self._training_row() if self.window else {**self.last_row}
+        row.pop("changed", None)
+        if self.news:
+            row["changed"], self.news = self.news, {}
         if look:
             row |= self._look(whole)
         self.last_row = row
@@ -133,6 +158,7 @@ class Recorder:
             "train_elbo": reconstruction - rate,
             "train_reconstruction": reconstruction,
             "train_kl": rate,
+            "gradient_norms": gradient_norms(self.trainer),
         }
 
     def _look(self, whole: bool) -> Row:
@@ -140,7 +166,9 @@ class Recorder:
         result = self.evaluate(self.held_out if whole else self.held_out.head(HELD_OUT))
         if self.latest and not math.isfinite(result.elbo):
             raise diverged(f"The held-out ELBO became {result.elbo}", self.latest)
-        self.run.write_snapshot(self.trainer.step, snapshot(self.trainer.config, self.trainer.model, self.held_out))
+        moment = snapshot(self.trainer.config, self.trainer.model, self.held_out)
+        self.run.write_snapshot(self.trainer.step, moment)
+        rates = moment["weights"].tolist() if moment["by_rate"] else []
         end = time.monotonic()
         cost = end - begin if self.look_clock.due else 0.0  # the first look is dear and comes once
         self.look_clock.restart(end, cost, self.seconds())
@@ -150,6 +178,7 @@ class Recorder:
             "held_out_reconstruction": -result.distortion,
             "held_out_kl": result.rate,
             "active_units": result.active_units,
+            "kl_by_dimension": [round(rate, 5) for rate in rates],
         }
 
     def evaluate(self, split: Split) -> Evaluation:
@@ -174,8 +203,82 @@ class Recorder:
         self.run.write_status(self.status)
 
 
+@dataclass
+class Helm:
+    """Obeys the owner's requests between two steps."""
+
+    run: Run
+    trainer: Trainer
+    recorder: Recorder
+    seen: int = -1
+    paused: bool = False
+    stopping: bool = False
+    single: int = 0
+    pace: float = 0.0
+
+    def steer(self) -> None:
+        """Takes over what was asked for; returns when there is a step to do, or the run is to stop."""
+        self._take()
+        if self.paused and not (self.stopping or self.single):
+            self.recorder.pause()
+            self.recorder.checkpoint()
+            while self.paused and not (self.stopping or self.single):
+                time.sleep(PAUSE_SECONDS)
+                self._take()
+            self.recorder.go_on()
+
+    def step(self) -> None:
+        """One step; where they come one by one, with every number of it written down."""
+        begin = time.monotonic()
+        if not (self.single or self.pace):
+            return self.recorder.record(self.trainer.advance())
+        info, trace = traced(self.trainer)
+        self.recorder.record(info)
+        self.run.write_trace(trace.to_dict())
+        if self.single:
+            self.single -= 1
+            return
+        while time.monotonic() - begin < self.pace and not (self.stopping or self.paused):
+            time.sleep(PAUSE_SECONDS)
+            self._take()
+
+    def _take(self) -> None:
+        changed = self.run.requests_changed()
+        if changed == self.seen:
+            return
+        self.seen = changed
+        for request in self.run.requests():
+            self._obey(request)
+            request.path.unlink(missing_ok=True)
+
+    def _obey(self, request: Request) -> None:
+        kind = request.kind
+        if kind == "stop":
+            self.stopping = True
+        elif kind in ("pause", "resume"):
+            self.paused = kind == "pause"
+        elif kind == "step":
+            self.paused, self.single = True, self.single + 1
+        elif kind == "pace":
+            self.pace = min(SLOWEST, max(0.0, float(request.settings.get("seconds", 0.0))))
+        elif kind == "change":
+            self._change(Change(self.trainer.step, request.settings))
+
+    def _change(self, change: Change) -> None:
+        """What does not fit is left alone, and the log says so: the page refuses it before it is asked for."""
+        try:
+            steered(self.trainer.config, change.settings)
+        except (ValueError, TypeError) as error:
+            print(f"refused to change {change.settings}: {error}", flush=True)
+            return
+        self.run.log_change(change)
+        self.trainer.steer(change)
+        self.recorder.changed(change)
+
+
 def resume(run: Run, trainer: Trainer) -> float:
     """Restores the newest checkpoint, if there is one; returns the seconds trained until then."""
+    trainer.steer(*run.changes())
     checkpoints = run.checkpoints()
     if not checkpoints:
         (run.folder / "metrics.jsonl").unlink(missing_ok=True)
@@ -210,7 +313,7 @@ def train(run: Run, progress: Progress = silent, threads: int = THREADS) -> Stat
             run.write_status(failed)
             return failed
         finally:
-            run.clear_request()  # one that came too late must not stop the run when it is resumed
+            run.forget_requests()  # one that came too late must not stop the run when it is resumed
 
 
 def _train(run: Run, progress: Progress, threads: int) -> Status:
@@ -225,12 +328,12 @@ def _train(run: Run, progress: Progress, threads: int) -> Status:
     recorder = Recorder(run, trainer, held_out, status, progress)
     run.write_status(status)
     with few_collections():
-        for info in fit(trainer):
-            recorder.record(info)
-            if run.stop_requested():
-                recorder.finish("stopped")
-                return recorder.status
-        recorder.finish("finished")
+        helm = Helm(run, trainer, recorder)
+        helm.steer()
+        while trainer.step < trainer.total_steps and not helm.stopping:
+            helm.step()
+            helm.steer()
+        recorder.finish("finished" if trainer.step >= trainer.total_steps else "stopped")
     return recorder.status
 
 

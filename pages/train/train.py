@@ -8,6 +8,8 @@ from ui.live_curves import live_curves, prepare_curves
 from ui.owner import owner
 from ui.pictures import sample_strip
 from ui.resources import launcher
+from ui.steer import controls, go_on
+from ui.step_graph import step_graph
 from ui.theme import TERMS
 from ui.words import bound_note, clock, describe, nats, objective_note, prior_note, recipe_line
 from vae_core import runs
@@ -68,8 +70,10 @@ def header(run: Run, status: Status) -> None:
     done = status.step / max(status.total_steps, 1)
     if status.state in ("queued", "preparing"):
         st.progress(0.0, "Preparing: reading the data …")
-    elif status.active and run.stop_requested():
+    elif status.active and run.requested("stop"):
         st.progress(done, "Stopping: keeping the partial model …")
+    elif status.state == "paused":
+        st.progress(done, f"Paused at step {status.step:,} of {status.total_steps:,} ({done:.0%})")
     elif status.active:
         left = (status.total_steps - status.step) * status.seconds / max(status.step, 1)
         st.progress(done, f"{done:.0%} · {status.rate:,.0f} examples/s · {clock(left)} left")
@@ -79,11 +83,13 @@ def header(run: Run, status: Status) -> None:
         st.progress(done, f"{status.state.capitalize()} at {done:.0%} after {clock(status.seconds)}")
     mine = run.owner == owner()
     with st.container(horizontal=True):
-        if status.active and mine and not run.stop_requested():
-            st.button("Stop", icon=":material/stop:", on_click=run.request_stop, help="Keeps the partial model.")
+        if status.active and mine and not run.requested("stop"):
+            controls(run, status)
         explorable = not status.active and run.checkpoints()
         if explorable and st.button("Explore it", type="primary", icon=":material/explore:"):
             st.switch_page("pages/explore/plane.py", query_params={"model": run.id})
+        if not status.active and mine:
+            go_on(run, status)
         if not status.active:
             st.button("New run", icon=":material/add:", on_click=leave_run)
 
@@ -119,7 +125,10 @@ def watch(run: Run) -> None:
     def top() -> None:
         status = run.status()
         header(run, status)
-        if started_active and not status.active:
+        trace = run.trace()
+        if status.active and trace is not None and abs(trace["step"] - status.step) <= 1:
+            step_graph(DATASETS[config.dataset], trace)
+        if started_active != status.active:
             st.rerun()
 
     @st.fragment(run_every=SELDOM if started_active else None)
@@ -154,7 +163,7 @@ def watch(run: Run) -> None:
             label_visibility="collapsed",
         )
         live_curves(f"curves-{run.id}", f"/api/runs/{run.id}/metrics", axis or "epoch", started_active)
-        st.caption(f"{bound_note(config)} {objective_note(config)}")
+        st.caption(f"{bound_note(config)} {objective_note(run.present_config())}")
 
 
 asked = st.query_params.get("run")

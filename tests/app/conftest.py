@@ -41,7 +41,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     with serve(runs) as url:
         yield App(url, runs)
         for run in runs.glob("2*"):
-            Run(run).request_stop()
+            Run(run).request("stop")
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,7 @@ class Curves {
         paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink, family: font, size: 11 },
         xaxis: grid,
         yaxis: { ...grid, ...(range ? { range } : { autorange: true }), hoverformat: ".2f" }, hovermode: "x unified",
+        ...this.marks(axis, ink),
       };
       this.plotly.react(chart, traces, layout, { displayModeBar: false, responsive: true });
     }
@@ -99,6 +100,16 @@ class Curves {
     this.root.querySelector(".summary").textContent = `Epoch ${last.epoch}: training ELBO ${last.train_elbo.toFixed(2)} ` +
       `nats per example` + (heldOut ? `, held out ${heldOut.held_out_elbo.toFixed(2)}.` : ".");
     this.root.dataset.rows = this.rows.length;
+  }
+
+  // where settings changed while it trained
+  marks(axis, ink) {
+    const rows = this.rows.filter((row) => row.changed);
+    const said = (changed) => Object.entries(changed).map(([name, value]) => `${name.replace("_", " ")} ${value}`).join("<br>");
+    return {
+      shapes: rows.map((row) => ({ type: "line", x0: row[axis], x1: row[axis], yref: "paper", y0: 0, y1: 1, line: { color: ink, width: 1, dash: "dot" } })),
+      annotations: rows.map((row) => ({ x: row[axis], y: 1, yref: "paper", yanchor: "top", xanchor: "left", showarrow: false, text: said(row.changed), font: { size: 10 } })),
+    };
   }
 
   destroy() {
