@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.app.conftest import App
 from tests.app.driving import Instrument, eventually, folder_of, grey_levels, open_plane
 from ui.address import Address, read
+from ui.payload import ATLAS_NODES
 from ui.planes import Opened, chosen_axes, flat, limits
 from ui.resources import Explored, explored
 from vae_core.defaults import recipe
@@ -282,7 +283,9 @@ def convolutional(app: App) -> Path:
 
 def test_a_decoder_that_cannot_travel_is_interpolated_and_says_so(page: Page, app: App, convolutional: Path) -> None:
     plane, thing = open_plane(page, app, f"model={convolutional.name}"), explored(convolutional)
-    expect(page.get_by_text("Between 48×48 decoded nodes, interpolated in the browser")).to_be_visible()
+    expect(
+        page.get_by_text(f"Between {ATLAS_NODES}×{ATLAS_NODES} decoded nodes, interpolated in the browser")
+    ).to_be_visible()
     x, y = free_place(plane, thing, (1, 1))
     plane.move(x, y)
     place = plane.ask("plane.view.toLatent(...plane.pointer)")

@@ -57,9 +57,14 @@ class Plane {
     this.fetched = data.url;
     this.wait.hidden = false;
     try {
-      const [plane, decoder] = await Promise.all([fetchMessage(data.url), data.decoder ? this.weights(data.decoder) : null]);
+      const decoder = data.decoder ? this.weights(data.decoder) : null, plane = await fetchMessage(data.url);
       if (this.fetched !== data.url) return;
-      this.show(plane, decoder);
+      this.show(plane);
+      if (!decoder) return;
+      const weights = await decoder;
+      if (this.fetched !== data.url) return;
+      this.decoder = new ExactDecoder(weights, plane);
+      this.look();
     } catch (error) {
       if (this.fetched !== data.url) return;
       this.wait.hidden = false;
@@ -77,10 +82,13 @@ class Plane {
     return this.message;
   }
 
-  show(plane, decoder) {
+  // what can be decoded; the decoder itself may still be on its way
+  get decodable() { return Boolean(this.plane.origin); }
+
+  show(plane) {
     this.plane = plane;
     this.points = new Points(plane, this.data.palette);
-    this.decoder = decoder ? new ExactDecoder(decoder, plane) : plane.atlas ? new Atlas(plane) : null;
+    this.decoder = plane.atlas ? new Atlas(plane) : null;
     this.landscape = this.heat = this.fine = this.near = this.pointer = null;
     this.cursor = this.data.selection?.at ?? plane.start ?? [0, 0];
     this.hidden = new Set(this.data.hidden);
@@ -238,7 +246,7 @@ class Plane {
     this.look();
   }
 
-  nearest(px, py) { return this.points.nearest(this.view, px, py, this.hidden, this.decoder ? REACH : Infinity); }
+  nearest(px, py) { return this.points.nearest(this.view, px, py, this.hidden, this.decodable ? REACH : Infinity); }
 
   // at what is under the pointer, or else under the crosshair
   look() {
@@ -252,7 +260,8 @@ class Plane {
     this.drawMarks();
     if (!this.data.pickable) return;
     const { decoder } = this;
-    if (!decoder) this.panel.paintLive(this.painter, this.near == null ? null : this.example(this.near), this.plane.note);
+    if (!this.decodable) this.panel.paintLive(this.painter, this.near == null ? null : this.example(this.near), this.plane.note);
+    else if (!decoder) this.panel.paintLive(this.painter, null, "The decoder is on its way …");
     else if (decoder.has(place)) this.panel.paintLive(this.painter, decoder.decode(place), this.plane.note);
     else this.panel.paintLive(this.painter, null, "Outside the atlas of decoded tiles: a click decodes exactly.");
     this.tell(place);
@@ -267,7 +276,7 @@ class Plane {
 
   // here is data, between data, or extrapolation
   kind([u, v]) {
-    if (!this.landscape || !this.decoder) return "";
+    if (!this.landscape || !this.decodable) return "";
     const { side, grid, kinds, extent } = this.landscape;
     const column = Math.floor((u / extent + 1) / 2 * side), row = Math.floor((1 - v / extent) / 2 * side);
     if (column < 0 || row < 0 || column >= side || row >= side) return ` · ${kinds.at(-1)}`;
@@ -294,7 +303,7 @@ class Plane {
 
   pinAt(px, py) {
     const index = this.nearest(px, py);
-    if (index == null && !this.decoder) return;
+    if (index == null && !this.decodable) return;
     this.pin(index == null ? this.view.toLatent(px, py) : this.points.at(index), index);
   }
 
@@ -432,8 +441,9 @@ class Plane {
     this.drawPosterior(context);
     this.drawRegion(context);
     for (const { letter, at, chosen } of data.pins) badge(context, letter, view.toPixels(at), chosen ? accent : stroke, paper, this.font);
+    if (!data.pickable) return;
     if (this.near != null) this.drawNear(context);
-    if (data.pickable) this.drawCrosshair(context);
+    this.drawCrosshair(context);
   }
 
   drawPosterior(context) {

@@ -2,6 +2,7 @@
 
 const MINUS = (text) => text.replace("-", "−");
 const LETTER = "600 12px ", FAINT = 0.14;
+const CROWD = 20000; // more points have hard rims, which are drawn twice as fast
 
 function sized(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
@@ -13,12 +14,12 @@ function sized(canvas, width, height) {
   return context;
 }
 
-// a disc with a soft rim: pixel offsets and how much of each pixel it covers
-function disc(radius) {
+// a disc, with a soft rim or a hard one: pixel offsets and how much of each pixel it covers
+function disc(radius, soft) {
   const reach = Math.ceil(radius + 0.5), x = [], y = [], cover = [];
   for (let dy = -reach; dy <= reach; dy++)
     for (let dx = -reach; dx <= reach; dx++) {
-      const covered = Math.min(1, radius + 0.5 - Math.hypot(dx, dy));
+      const share = Math.min(1, radius + 0.5 - Math.hypot(dx, dy)), covered = soft ? share : Number(share >= 0.4);
       if (covered <= 0) continue;
       x.push(dx);
       y.push(dy);
@@ -67,7 +68,7 @@ class Points {
       this.buffer = context.createImageData(width, height);
       this.layer = new OffscreenCanvas(width, height);
     }
-    const pixels = this.buffer.data.fill(0), whole = new Uint32Array(pixels.buffer), stamp = disc(this.radius(view) * ratio);
+    const pixels = this.buffer.data.fill(0), whole = new Uint32Array(pixels.buffer), stamp = disc(this.radius(view) * ratio, this.count < CROWD);
     const { u, v, labels, colours } = this, { x: dx, y: dy, cover } = stamp;
     const scale = view.scale * ratio, x0 = width / 2 - view.x * scale, y0 = height / 2 + view.y * scale;
     const shown = Uint8Array.from({ length: 256 }, (_, label) => hidden.has(label) ? 0 : 1);
