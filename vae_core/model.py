@@ -136,8 +136,9 @@ class HelmholtzMachine(nn.Module):
 
     @torch.no_grad()
     def centre(self) -> Float[Tensor, "H"]:
-        """The h_1 that the mean of the prior leads to, layer by layer: where planes through latent space cross."""
-        h = self.prior().mean
+        """The h_1 that the mean of the prior leads to, layer by layer: where planes through latent space cross. It is
+        the caller's own."""
+        h = self.prior().mean.clone()
         for layer in list(self.generative)[:0:-1]:
             h = layer(h).mean
         return h

@@ -39,7 +39,8 @@ def ellipse(mean: Float[Tensor, "D"], spread: Float[Tensor, "D D"], plane: Plane
     if len(mean) == 1:
         deviation = spread[0, 0].sqrt().item()
         return (x, 0.0, deviation, deviation, 0.0)
-    values, vectors = torch.linalg.eigh((plane.basis @ spread @ plane.basis.mT).double())
+    basis = plane.basis.to(spread)
+    values, vectors = torch.linalg.eigh((basis @ spread @ basis.mT).double())
     short, long = values.clamp_min(0).sqrt().tolist()
     return (x, y, long, short, math.atan2(vectors[1, 1].item(), vectors[0, 1].item()))
 
