@@ -350,7 +350,7 @@ def test_the_status_of_a_run_that_nobody_trains(run: Run, state: State) -> None:
         assert (status.state, status.reason, status.step) == ("failed", "The worker died.", 5)
     else:
         assert (status.state, status.reason) == (state, "because")
-    assert Status(state).active is (state in ("queued", "preparing", "running"))
+    assert Status(state).active is (state in ("queued", "preparing", "running", "paused"))
 
 
 def test_the_log_of_a_dead_worker_is_shown(run: Run) -> None:

@@ -234,7 +234,10 @@ def test_a_finished_run_may_be_resumed_in_vain(run: Run, uninterrupted: Trainer)
     status = train(run, lambda status, row: seen.append(row))
     assert (status.state, status.step) == ("finished", 40)
     assert all(row["train_elbo"] == before["train_elbo"] for row in seen)
-    assert strict_rows(run)[-1] == pytest.approx(before)
+    after = strict_rows(run)[-1]
+    assert after.pop("gradient_norms") == before.pop("gradient_norms")
+    assert after.pop("kl_by_dimension") == pytest.approx(before.pop("kl_by_dimension"))
+    assert after == pytest.approx(before)
     assert_same_parameters(run, uninterrupted)
 
 

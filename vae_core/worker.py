@@ -330,9 +330,11 @@ def _train(run: Run, progress: Progress, threads: int) -> Status:
     with few_collections():
         helm = Helm(run, trainer, recorder)
         helm.steer()
-        while trainer.step < trainer.total_steps and not helm.stopping:
-            helm.step()
+        while trainer.step < trainer.total_steps:
+            helm.step()  # one at least, so that there is something to report
             helm.steer()
+            if helm.stopping:
+                break
         recorder.finish("finished" if trainer.step >= trainer.total_steps else "stopped")
     return recorder.status
 
