@@ -19,7 +19,7 @@ from vae_core.planes import axis_plane
 
 LATTICE_SIDE = 22
 ATLAS_BYTES = 1_900_000
-ATLAS_NODES = 40
+ATLAS_NODES = 32
 """Most nodes of an atlas on each axis; of large examples fewer, so that a plane stays under 3 MB."""
 INT16 = 32767
 EXACT = "Decoded in the browser, exactly: the mean of p(x|z)."
