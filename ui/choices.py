@@ -1,7 +1,9 @@
-"""The choices above the plane: which model, which plane of its latent space, and what lies under its points."""
+"""The choices above the plane: which model, which plane of its latent space, and what lies under its points.
+
+They are drawn less often than the plane under them: callbacks ask for the present address, not for the one drawn with.
+"""
 
 from dataclasses import replace
-from typing import Any
 
 import streamlit as st
 import torch
@@ -31,17 +33,13 @@ def models() -> dict[str, str]:
     return named
 
 
-def _set(key: str, name: str, **reset: Any) -> None:
-    """The callback of a widget: the part `name` of the address is what the widget shows."""
-    state.change(**{name: st.session_state[key], **reset})
-
-
 def choose_model(address: Address) -> None:
     options = models()
     options.setdefault(address.model, f"shared run {address.model}")
 
     def opened() -> None:
-        state.put(Address(st.session_state["model"], tool=address.tool, layer=address.layer))
+        present = state.current()
+        state.put(Address(st.session_state["model"], tool=present.tool, layer=present.layer))
 
     key = state.controlled("model", address.model)
     st.selectbox("Model", list(options), format_func=options.__getitem__, key=key, on_change=opened)
@@ -52,13 +50,13 @@ def choose_kind(thing: Explored, address: Address) -> None:
     kinds = [kind for kind in KINDS if thing.means.shape[1] > 1 or kind == "axes"]
 
     def turned() -> None:
-        kind = st.session_state["kind"]
-        anchors = _first_three(thing, address) if kind == "points" else ()
+        present, kind = state.current(), st.session_state["kind"]
+        anchors = _first_three(thing, present) if kind == "points" else ()
         if kind == "points" and not anchors:
-            state.arrive(address, ["A plane through three points needs three pins: click three places first."])
+            state.arrive(present, ["A plane through three points needs three pins: click three places first."])
             return
-        data = "sample" if kind in EMBEDDINGS else address.data
-        state.put(replace(address, kind=kind, anchors=anchors, view=None, lasso=(), data=data))
+        data = "sample" if kind in EMBEDDINGS else present.data
+        state.put(replace(present, kind=kind, anchors=anchors, view=None, lasso=(), data=data))
 
     help_text = "t-SNE and UMAP keep neighbours together but cannot be decoded: a click goes to the nearest data point."
     key = state.controlled("kind", address.kind)
@@ -72,7 +70,6 @@ def _first_three(thing: Explored, address: Address) -> tuple[tuple[float, ...], 
 
 def choose_axes(thing: Explored, address: Address) -> None:
     """Which two dimensions span the plane, the ones that carry most first."""
-    order = thing.weights.argsort(descending=True).tolist()
     unit = " nats" if thing.by_rate else ""
     chosen = chosen_axes(thing, address)
 
@@ -90,7 +87,7 @@ def choose_axes(thing: Explored, address: Address) -> None:
     help_text = f"Ordered by {carried}. “Dead”: it carries less than {DEAD}."
     for number, name in enumerate(("Across", "Up")):
         key = state.controlled(f"axis {number}", chosen[number])
-        st.selectbox(name, order, format_func=label, key=key, on_change=turned, args=(number,), help=help_text)
+        st.selectbox(name, thing.order, format_func=label, key=key, on_change=turned, args=(number,), help=help_text)
 
 
 def choose_base(thing: Explored, address: Address) -> None:
@@ -106,7 +103,7 @@ def choose_base(thing: Explored, address: Address) -> None:
         moved[axis] = st.session_state[f"base {axis}"]
         put(moved)
 
-    others = [axis for axis in thing.weights.argsort(descending=True).tolist() if axis not in axes]
+    others = [axis for axis in thing.order if axis not in axes]
     with st.popover("Other coordinates" + (": moved" if address.base else ""), width="stretch"):
         st.caption("The plane is a slice: all other coordinates are held where you put them here.")
         with st.container(horizontal=True):
@@ -136,20 +133,23 @@ def choose_points(opened: Opened) -> None:
 
 
 def choose_layer(address: Address) -> None:
+    def turned() -> None:
+        state.change(layer=st.session_state["layer"])
+
     key = state.controlled("layer", address.layer)
     help_text = (
         "Decoded: what the decoder makes of each spot. Holes: where data lie, what lies between, where the decoder "
         "extrapolates. q(z)/p(z): aggregate posterior against prior. Magnification: how fast what is decoded changes."
     )
     st.selectbox(
-        "Underneath", list(LAYERS), format_func=LAYERS.__getitem__, key=key, on_change=_set, args=(key, "layer"),
+        "Underneath", list(LAYERS), format_func=LAYERS.__getitem__, key=key, on_change=turned,
         help=help_text, disabled=address.kind in EMBEDDINGS,
     )  # fmt: skip
 
 
 def choose_data(address: Address) -> None:
     def turned() -> None:
-        pins = tuple(pin for pin in address.pins if pin.index is None)  # numbers name other examples now
+        pins = tuple(pin for pin in state.current().pins if pin.index is None)  # numbers name other examples now
         state.change(data=st.session_state["data"], pins=pins, chosen=None, lasso=())
 
     key = state.controlled("data", address.data)

@@ -62,10 +62,14 @@ def choose(folder: Path, thing: Explored, address: Address) -> None:
         choose_data(address)
         if address.kind in FLAT:
             typed(folder, thing, address)
-    if thing.means.shape[1] > 2 and address.kind == "axes":
+    if is_slice(thing, address):
         with st.container(horizontal=True, vertical_alignment="bottom"):
             choose_axes(thing, address)
-            choose_base(thing, address)
+
+
+def is_slice(thing: Explored, address: Address) -> bool:
+    """Whether the plane leaves out coordinates that can be put elsewhere."""
+    return thing.means.shape[1] > 2 and address.kind == "axes"
 
 
 def typed(folder: Path, thing: Explored, address: Address) -> None:
@@ -119,7 +123,7 @@ def caption(thing: Explored, address: Address) -> str:
         return f"Dots are {KINDS[kind]}’s places of {len(thing.data):,} posterior means. {EMBEDDINGS[kind].help}"
     others = thing.means.shape[1] - 2
     held = "other coordinate held" if others == 1 else f"{others} other coordinates held"
-    slice_note = f", the {held}" if others > 0 and kind == "axes" else ""
+    slice_note = f", the {held}" if is_slice(thing, address) else ""
     return (
         f"Dots are posterior means of {len(thing.data):,} examples, over what the decoder makes there{slice_note}. "
         f"Lines enclose 50, 90 and 99 % of the aggregate posterior q(z), smoothed. {prior_note(config)} "
@@ -128,9 +132,11 @@ def caption(thing: Explored, address: Address) -> str:
 
 
 def draw(opened: Opened, added: Addition) -> None:
-    """The plane itself."""
+    """The plane itself, under the choices that offer pins."""
     if opened.address.kind == "points":
         choose_points(opened)
+    if is_slice(opened.thing, opened.address):
+        choose_base(opened.thing, opened.address)
     latent_plane(KEY, sources(opened), overlay(opened, added.paths, added.shown), lambda: acted(KEY, opened))
 
 

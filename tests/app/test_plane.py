@@ -316,3 +316,20 @@ def test_the_plane_is_saved_as_picture_and_as_vectors(page: Page, app: App, tmp_
         return x > 0 && y > 0 && x < plane.view.width && y < plane.view.height; }).length"""
     )
     assert len(circles) == visible + 1  # and the pin's letter
+
+
+def test_choices_above_the_plane_know_of_pins_made_since(page: Page, app: App) -> None:
+    plane, thing = open_plane(page, app, "model=mnist-20d"), thing_of("mnist-20d")
+    for corner in ((1, 1), (-1, -1), (1, -1)):
+        count = len(plane.pins())
+        plane.click(*free_place(plane, thing, corner))
+        eventually(lambda count=count: len(plane.pins()) == count + 1)
+    pins = plane.pins()
+    page.get_by_role("button", name="Other coordinates").click()
+    expect(page.get_by_role("button", name="Pin C:")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.get_by_role("combobox", name="Plane").click()
+    page.get_by_role("option", name="Three points").click()
+    eventually(lambda: plane.said().get("kind") == "points")
+    assert plane.pins() == pins
+    assert plane.said()["anchors"] == "~".join(pins)
