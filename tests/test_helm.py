@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from tests.test_worker import SMALL, assert_same_parameters, queued, strict_rows
 from vae_core import worker
 from vae_core.runs import Row, Run, Status
 from vae_core.steering import Change
-from vae_core.training import Trainer, fit, load_trainer
+from vae_core.training import StepInfo, Trainer, fit, load_trainer
 from vae_core.worker import Clock, train
 
 Progress = Callable[[Status, Row], None]
@@ -70,6 +72,25 @@ def test_a_paused_run_waits_with_a_checkpoint_and_goes_on_as_if_nothing_had_been
     watcher.join()
     assert seen == [("paused", 10, ["000000010"])]
     assert_same_parameters(run, trained())
+
+
+def test_the_clock_counts_training_and_no_pause(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, advance = [0.0], Trainer.advance
+
+    def one_second(trainer: Trainer, *arguments: Any) -> StepInfo:
+        now[0] += 1
+        return advance(trainer, *arguments)
+
+    def wait(seconds: float) -> None:
+        now[0] += 100
+        run.request("resume")
+
+    monkeypatch.setattr(Trainer, "advance", one_second)
+    monkeypatch.setattr(Clock, "passed", lambda clock, now: False)
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=wait))
+    run.request("step")
+    assert train(run).seconds == 40
+    assert {row["step"]: row["seconds"] for row in strict_rows(run)} == {1: 1, 40: 40}
 
 
 def test_single_steps_say_every_number_and_change_none(run: Run) -> None:

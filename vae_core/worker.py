@@ -98,10 +98,10 @@ class Recorder:
         return self.before + time.monotonic() - self.start
 
     def pause(self) -> None:
-        """The clock stands still; what was reached is reported and looked at."""
-        self.before = self.seconds()
+        """What was reached is reported and looked at; then the clock stands still."""
         self.status = replace(self.status, state="paused")
         self.report(look=True)
+        self.before = self.seconds()
 
     def go_on(self) -> None:
         self.start = self.last_report = time.monotonic()

@@ -326,7 +326,7 @@ def test_choices_above_the_plane_know_of_pins_made_since(page: Page, app: App) -
         eventually(lambda count=count: len(plane.pins()) == count + 1)
     pins = plane.pins()
     page.get_by_role("button", name="Other coordinates").click()
-    expect(page.get_by_role("button", name="Pin C:")).to_be_visible()
+    expect(page.get_by_test_id("stPopoverBody").get_by_role("button", name="Pin C:")).to_be_visible()
     page.keyboard.press("Escape")
     page.get_by_role("combobox", name="Plane").click()
     page.get_by_role("option", name="Three points").click()
