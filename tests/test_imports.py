@@ -19,7 +19,7 @@ LAYERS = [
     {"gaps", "holes", "ranges"},
     {"training"},
     {"runs", "snapshots", "trace"},
-    {"worker", "publish", "evaluation_command"},
+    {"worker", "publish", "evaluation_command", "marks", "trash"},
     {"launch", "command"},
     {"embedding", "sweep"},
 ]
