@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
+from ui.links import Reader, one_of, read_parts
+
 Vector = tuple[float, ...]
 
 DECIMALS = 4
@@ -173,12 +175,6 @@ def _read_whole(text: str, below: int) -> int:
     return int(text)
 
 
-def _one_of(text: str, table: Mapping[str, str]) -> str:
-    if text not in table:
-        raise ValueError(f"“{text[:20]}” is none of {', '.join(table)}")
-    return text
-
-
 @dataclass(frozen=True)
 class Bounds:
     """What an address may name: the size of the latent space, and how many examples and labels there are."""
@@ -190,15 +186,7 @@ class Bounds:
 
 def read(params: Mapping[str, str], model: str, bounds: Bounds) -> tuple[Address, list[str]]:
     """The address of a model that is known, and a sentence on each part that made no sense and was left out."""
-    address, notices = Address(model), []
-    for name, read_part in _readers(bounds).items():
-        if name not in params:
-            continue
-        try:
-            address = replace(address, **{name: read_part(params[name])})
-        except ValueError as error:
-            notices.append(f"The link's “{name}” was left out: {error}.")
-    return _consistent(address, notices)
+    return _consistent(*read_parts(Address(model), params, _readers(bounds)))
 
 
 def _consistent(address: Address, notices: list[str]) -> tuple[Address, list[str]]:
@@ -211,11 +199,11 @@ def _consistent(address: Address, notices: list[str]) -> tuple[Address, list[str
     return address, notices
 
 
-def _readers(bounds: Bounds) -> dict[str, Callable[[str], object]]:
+def _readers(bounds: Bounds) -> dict[str, Reader]:
     size = bounds.dimensions
 
     def kind(text: str) -> str:
-        if _one_of(text, KINDS) != "axes" and size == 1:
+        if one_of(text, KINDS) != "axes" and size == 1:
             raise ValueError("a latent space of one dimension is shown along its axis only")
         return text
 
@@ -265,12 +253,12 @@ def _readers(bounds: Bounds) -> dict[str, Callable[[str], object]]:
         "axes": axes,
         "base": lambda text: _read_vector(text, size),
         "anchors": anchors,
-        "data": lambda text: _one_of(text, DATA),
-        "layer": lambda text: _one_of(text, LAYERS),
+        "data": lambda text: one_of(text, DATA),
+        "layer": lambda text: one_of(text, LAYERS),
         "view": view,
         "hidden": hidden,
         "pins": pins,
         "chosen": lambda text: _read_whole(text, PIN_LIMIT),
         "lasso": lasso,
-        "tool": lambda text: _one_of(text, TOOLS),
+        "tool": lambda text: one_of(text, TOOLS),
     }
