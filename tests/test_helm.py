@@ -95,6 +95,7 @@ def test_the_clock_counts_training_and_no_pause(run: Run, monkeypatch: pytest.Mo
 
 def test_single_steps_say_every_number_and_change_none(run: Run) -> None:
     steps: list[int] = []
+    kept: list[str] = []
 
     def step_and_go_on() -> None:
         for expected in (11, 12, 13):
@@ -102,12 +103,14 @@ def test_single_steps_say_every_number_and_change_none(run: Run) -> None:
             while (run.trace() or {}).get("step") != expected or run.recorded_status().state != "paused":
                 pass
             steps.append(run.status().step)
+        kept.extend(path.name for path in run.checkpoints())
         run.request("resume")
 
     watcher = threading.Thread(target=step_and_go_on)
     assert train(run, at_step(10, lambda: (run.request("pause"), watcher.start()))).state == "finished"
     watcher.join()
     assert steps == [11, 12, 13]
+    assert kept == ["000000010"]  # a checkpoint a pause, not a step
     trace = run.trace()
     assert trace is not None
     mean, scale, noise, z = (torch.tensor(trace[name]) for name in ("mean", "scale", "noise", "z"))
@@ -121,6 +124,28 @@ def test_single_steps_say_every_number_and_change_none(run: Run) -> None:
     assert set(trace["gradients"]) == {"encoder", "decoder"}
     assert min(trace["gradients"].values()) > 0
     assert_same_parameters(run, trained())
+
+
+def test_every_pause_has_a_checkpoint(run: Run) -> None:
+    """A single step from full speed is a pause too; so is one after a resume."""
+    kept: list[list[str]] = []
+
+    def drive() -> None:
+        for step in (11, 16):
+            while run.recorded_status().state != "paused" or f"{step:09d}" not in {p.name for p in run.checkpoints()}:
+                pass
+            kept.append([path.name for path in run.checkpoints()])
+            run.request("resume")
+
+    def at_every(status: Status, row: Row) -> None:
+        if status.state == "running" and status.step in (10, 15):
+            run.request("step")
+
+    watcher = threading.Thread(target=drive)
+    watcher.start()
+    assert train(run, at_every).state == "finished"
+    watcher.join()
+    assert kept == [["000000011"], ["000000011", "000000016"]]
 
 
 def test_a_slow_run_writes_every_step_down(run: Run) -> None:

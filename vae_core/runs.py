@@ -321,24 +321,41 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise DamagedRun(f"{path.name} cannot be read: {error}") from error
 
 
-def create(config: Config, owner: str = "") -> Run:
-    """A new folder with a name nobody can guess, in state queued. Raises ValueError for impossible settings."""
+def new_folder(config: Config) -> Path:
+    """Where a new run of a recipe may lie, under a name nobody can guess."""
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.dataset}-{config.model.latent}d-{secrets.token_hex(8)}"
-    return create_at(runs_root() / name, config, owner)
+    return runs_root() / name
+
+
+def create(config: Config, owner: str = "") -> Run:
+    """A new run in state queued. Raises ValueError for impossible settings."""
+    return create_at(new_folder(config), config, owner)
 
 
 def create_at(folder: Path, config: Config, owner: str = "") -> Run:
     """A new run in a folder of the caller's choice, which appears whole or not at all."""
+    with appearing(folder, config, owner):
+        pass
+    return Run(folder)
+
+
+@contextmanager
+def appearing(folder: Path, config: Config, owner: str) -> Iterator[Run]:
+    """A queued run under another name, to which more can be added: it takes its own when the block ends, and is nothing
+    if the block fails. Raises ValueError for impossible settings."""
     check(config)
-    run = Run(folder)
-    draft = folder.with_name(f".{folder.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    (draft / "config.json").write_text(config.to_json(), encoding="utf-8")
-    (draft / "owner").write_text(owner, encoding="utf-8")
-    Run(draft).write_status(Status("queued"))
-    draft.rename(run.folder)
-    return run
+    draft = Run(folder.with_name(f".{folder.name}.draft"))
+    shutil.rmtree(draft.folder, ignore_errors=True)
+    draft.folder.mkdir(parents=True)
+    try:
+        (draft.folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+        (draft.folder / "owner").write_text(owner, encoding="utf-8")
+        draft.write_status(Status("queued"))
+        yield draft
+        draft.folder.rename(folder)
+    except BaseException:
+        shutil.rmtree(draft.folder, ignore_errors=True)
+        raise
 
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -45,7 +45,7 @@ def steered(config: Config, settings: Settings) -> Config:
     if unknown:
         raise ValueError(
             f"{', '.join(unknown)} cannot change while a run trains; these can: {', '.join(sorted(STEERABLE))}. "
-            "Train anew, or fork, for anything else"
+            "Train anew for anything else"
         )
     for name, value in settings.items():
         part = getattr(config, STEERABLE[name])

@@ -152,7 +152,8 @@ class Trainer:
                 _, index, name = key.split(".")
                 moments.setdefault(int(index), {})[name] = value
         self.optimiser.load_state_dict({"state": moments, "param_groups": saved["param_groups"]})
-        self.generator.set_state(state["generator"].cpu())
+        if "generator" in state:  # a fork with a seed of its own has none: its noise begins anew
+            self.generator.set_state(state["generator"].cpu())
         self.step = int(state["step"])
         self._obey()
 

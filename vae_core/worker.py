@@ -125,7 +125,8 @@ class Recorder:
     def report(self, look: bool, whole: bool = False) -> None:
         """Appends one line: the mean over the steps since the last, and with `look` the held-out numbers."""
         row = self._training_row() if self.window else {**self.last_row}
-        row.pop("changed", None)
+        for mark in ("changed", "forked"):  # they belong to the report that was copied
+            row.pop(mark, None)
         if self.news:
             row["changed"], self.news = self.news, {}
         if look:
@@ -215,13 +216,17 @@ class Helm:
     stopping: bool = False
     single: int = 0
     pace: float = 0.0
+    kept: bool = False
+    """Whether the run has been paused, with a checkpoint, and done nothing but single steps since."""
 
     def steer(self) -> None:
         """Takes over what was asked for; returns when there is a step to do, or the run is to stop."""
         self._take()
         if self.paused and not (self.stopping or self.single):
             self.recorder.pause()
-            self.recorder.checkpoint()
+            if not self.kept:
+                self.recorder.checkpoint()
+                self.kept = True
             while self.paused and not (self.stopping or self.single):
                 time.sleep(PAUSE_SECONDS)
                 self._take()
@@ -230,6 +235,7 @@ class Helm:
     def step(self) -> None:
         """One step; where they come one by one, with every number of it written down."""
         begin = time.monotonic()
+        self.kept = self.kept and self.single > 0
         if not (self.single or self.pace):
             return self.recorder.record(self.trainer.advance())
         info, trace = traced(self.trainer)
