@@ -19,8 +19,8 @@ LAYERS = [
     {"gaps", "holes", "ranges"},
     {"training"},
     {"runs", "snapshots", "trace"},
-    {"worker", "publish", "evaluation_command", "marks", "trash"},
-    {"launch", "command"},
+    {"worker", "publish", "evaluation_command", "marks", "trash", "comparing"},
+    {"launch", "command", "overview"},
     {"embedding", "sweep"},
 ]
 """Of vae_core, lowest first. A module imports modules of lower layers only."""

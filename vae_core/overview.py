@@ -1,0 +1,169 @@
+"""One line per run, for tables of thousands: read quickly, and again only when one of its files has changed."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from vae_core.config import Config
+from vae_core.marks import FILE as MARKS
+from vae_core.marks import Marks, marks
+from vae_core.runs import DamagedRun, Row, Run, Status, listed
+
+WATCHED = ("config.json", "status.json", "metrics.jsonl", "metrics.json", "changes.jsonl", MARKS)
+GROWING = ("checkpoints", "snapshots")
+"""An overview is read from the files watched, which get another time, size or inode with every change, and counts the
+bytes in these folders, which get another time with every file."""
+TAIL = 65_536
+LONGEST_TAIL = 16 * TAIL
+"""Bytes at the end of metrics.jsonl among which the last held-out numbers are looked for: first, and at most."""
+
+T = TypeVar("T")
+Stamp = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The last numbers on data not trained on, nats per example; `rate` and `distortion` sum to -ELBO."""
+
+    elbo: float
+    elbo_se: float
+    rate: float
+    distortion: float
+    active_units: int
+    part: Literal["held out", "test"]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A run or published model in brief; what cannot be read is None and `damaged` says why.
+
+    `config` is the recipe with every change so far, `created` in seconds since 1970, `disk` in bytes.
+    """
+
+    id: str
+    config: Config | None
+    status: Status | None
+    numbers: Numbers | None
+    marks: Marks
+    created: float
+    disk: int
+    damaged: str = ""
+
+
+def overviews(owner: str = "") -> list[Overview]:
+    """The owner's runs, newest first, damaged ones included."""
+    return [overview(run) for run in listed(owner)]
+
+
+def overview(run: Run) -> Overview:
+    """One run, or published model, in brief."""
+    found = _read(run.folder, tuple(_stamp(run.folder / name) for name in (*WATCHED, *GROWING)))
+    if found.status is None or not found.status.active:
+        return found
+    try:
+        return replace(found, status=run.status())  # whether its worker lives is written in no file
+    except DamagedRun as error:
+        return replace(found, status=None, damaged=str(error))
+
+
+def numbers(run: Run) -> Numbers | None:
+    """The last held-out numbers of a run, or the test numbers of a published model; None before there are any.
+
+    Raises DamagedRun.
+    """
+    try:
+        if row := _published(run):
+            elbo, se, rate, distortion = (
+                float(row[f"test_{name}"]) for name in ("elbo", "elbo_se", "rate", "distortion")
+            )
+            return Numbers(elbo, se, rate, distortion, int(row["test_active_units"]), "test")
+        if row := _last_look(run.folder / "metrics.jsonl"):
+            elbo, se, rate, gain = (
+                float(row[f"held_out_{name}"]) for name in ("elbo", "elbo_se", "kl", "reconstruction")
+            )
+            return Numbers(elbo, se, rate, -gain, int(row["active_units"]), "held out")
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedRun(f"its metrics cannot be read: {error}") from error
+
+
+def _published(run: Run) -> Row | None:
+    path = run.folder / "metrics.json"
+    return json.loads(path.read_bytes()) if path.is_file() else None
+
+
+def _last_look(path: Path) -> Row | None:
+    """The last whole line with held-out numbers, from the end of the file: most lines have none, and there are many."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return None
+    with file:
+        end = file.seek(0, os.SEEK_END)
+        for length in (TAIL, LONGEST_TAIL):
+            start = max(0, end - length)
+            file.seek(start)
+            lines = file.read(length).split(b"\n")[0 if start == 0 else 1 : -1]
+            for line in reversed(lines):
+                if b'"held_out_elbo"' in line:
+                    return json.loads(line)
+    return None
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+@lru_cache(maxsize=4_096)
+def _read(folder: Path, stamps: tuple[Stamp, ...]) -> Overview:
+    run, damage = Run(folder), []
+
+    def unless_damaged(read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except DamagedRun as error:
+            damage.append(str(error))
+            return None
+
+    made = stamps[0]
+    return Overview(
+        run.id,
+        unless_damaged(run.present_config),
+        unless_damaged(lambda: _status(run)),
+        unless_damaged(lambda: numbers(run)),
+        marks(run),
+        made[0] / 1e9 if made else 0.0,
+        disk_use(folder),
+        " ".join(damage),
+    )
+
+
+def _status(run: Run) -> Status:
+    try:
+        published = _published(run)
+        return Status("finished", seconds=float(published["train_seconds"])) if published else run.recorded_status()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedRun(f"metrics.json cannot be read: {error}") from error
+
+
+def disk_use(folder: Path) -> int:
+    """Bytes of all files of a run. The snapshots of one run have one size, so that only the newest is looked at."""
+    total = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name == "snapshots":
+                names = os.listdir(entry.path)
+                total += len(names) * os.stat(os.path.join(entry.path, max(names))).st_size if names else 0
+            elif entry.is_dir(follow_symlinks=False):
+                total += disk_use(Path(entry.path))
+            else:
+                total += entry.stat(follow_symlinks=False).st_size
+    return total
