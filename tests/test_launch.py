@@ -70,7 +70,7 @@ def launcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalLauncher]:
     launcher = LocalLauncher()
     yield launcher
     launcher.close()
-    for worker in launcher._workers:
+    for _, worker in launcher._workers:
         worker.kill()
         worker.wait()
 
@@ -124,7 +124,7 @@ def test_stopped_killed_and_resumed_is_as_if_left_alone(launcher: LocalLauncher)
     launcher.start(run)
     wait_until(lambda: run.recorded_status().state == "running", PATIENCE)
     wait_for_step(run, stopped_at + 1)
-    os.kill(launcher._workers[-1].pid, signal.SIGKILL)
+    os.kill(launcher._workers[-1][1].pid, signal.SIGKILL)
     assert wait_until(lambda: run.status().state == "failed", 10) < 3.0
     assert run.status().reason.startswith("The worker died.")
     assert [int(path.name) for path in run.checkpoints()] == [stopped_at]
@@ -148,8 +148,8 @@ def test_a_worker_that_fails_says_why_and_the_next_one_waits(
     wait_for_state(run, "failed")
     assert run.status().reason.startswith("The objective became nan at step 7 (epoch 0.70)")
     assert "Diverged" in (run.folder / "worker.log").read_text()
-    wait_until(lambda: launcher._workers[0].poll() is not None, PATIENCE)
-    assert launcher._workers[0].returncode == 1
+    wait_until(lambda: launcher._workers[0][1].poll() is not None, PATIENCE)
+    assert launcher._workers[0][1].returncode == 1
 
 
 def environment_of(pid: int) -> dict[str, str]:
