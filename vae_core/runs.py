@@ -16,19 +16,22 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from vae_core import durable
 from vae_core.config import Config
+from vae_core.durable import write_atomically
+from vae_core.mailbox import Mailbox, Request, RequestKind
 from vae_core.model import HelmholtzMachine
 from vae_core.rules import check
-from vae_core.steering import Change, Settings, steered
+from vae_core.steering import Change, steered
 from vae_core.training import new_model
 
 RUNS_VARIABLE = "ELBO_ROOM_RUNS"
@@ -37,21 +40,9 @@ QUEUE_PATIENCE = 30.0
 
 State = Literal["queued", "preparing", "running", "paused", "finished", "stopped", "failed"]
 ACTIVE: tuple[State, ...] = ("queued", "preparing", "running", "paused")
-RequestKind = Literal["stop", "pause", "resume", "step", "pace", "change"]
-LASTING: tuple[RequestKind, ...] = ("change",)
-"""Requests that hold for a run even when no worker trains it; all others are about the moment."""
 
 Row = dict[str, Any]
 """One report, a line of metrics.jsonl: numbers, and under "changed" the settings that hold since the last."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the owner wants of a run: `settings` to change, or {"seconds": s} a step at least for a slower pace."""
-
-    kind: RequestKind
-    settings: Settings
-    path: Path
 
 
 class DamagedRun(ValueError):
@@ -79,16 +70,6 @@ def runs_root() -> Path:
     """The folder of ELBO_ROOM_RUNS, else `runs` beside the code."""
     named = os.environ.get(RUNS_VARIABLE)
     return Path(named).expanduser() if named else Path(__file__).parent.parent / "runs"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces the file whole: a reader sees the old bytes or the new ones, never half."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _lock_exclusively(file: IO[str]) -> None:
@@ -146,11 +127,17 @@ class Run:
         if status.state == "queued":
             if time.time() - status.updated < QUEUE_PATIENCE:
                 return status
-            return replace(status, state="failed", reason="No worker took the run.")
-        return replace(status, state="failed", reason=f"The worker died. {self.log_tail()}".strip())
+            return replace(status, state="failed", reason=self._unsaid("No worker took the run."))
+        return replace(status, state="failed", reason=self._unsaid("The worker died."))
+
+    def _unsaid(self, what: str) -> str:
+        """Why a worker may have ended without a word."""
+        return " ".join(filter(None, (what, durable.complaint(self.folder), self.log_tail())))
 
     def write_status(self, status: Status) -> None:
-        write_atomically(self.folder / "status.json", json.dumps(asdict(replace(status, updated=time.time()))).encode())
+        """The progress of a run need not outlive a power cut, its other states do."""
+        text = json.dumps(asdict(replace(status, updated=time.time())))
+        write_atomically(self.folder / "status.json", text.encode(), lasting=status.state != "running")
 
     def log_tail(self, lines: int = 5) -> str:
         path = self.folder / "worker.log"
@@ -181,46 +168,26 @@ class Run:
                 return True
         return False
 
+    @property
+    def mailbox(self) -> Mailbox:
+        return Mailbox(self.folder / "requests")
+
     def request(self, kind: RequestKind, **settings: Any) -> None:
-        """Asks the worker for something; requests are obeyed in the order in which they were made."""
-        folder = self.folder / "requests"
-        folder.mkdir(exist_ok=True)
-        name = f"{time.time_ns():020d}-{secrets.token_hex(4)}.json"
-        write_atomically(folder / name, json.dumps({"kind": kind, "settings": settings}).encode())
+        """Asks the worker for something."""
+        self.mailbox.ask(kind, settings)
 
     def requests(self) -> list[Request]:
-        """What has been asked for and not been obeyed yet; unreadable requests are dropped."""
-        found = []
-        for path in sorted((self.folder / "requests").glob("[0-9]*.json")):
-            try:
-                asked = json.loads(path.read_text(encoding="utf-8"))
-                found.append(Request(asked["kind"], dict(asked["settings"]), path))
-            except (OSError, ValueError, KeyError, TypeError):
-                path.unlink(missing_ok=True)
-        return found
-
-    def requests_changed(self) -> int:
-        """A number that differs from the last one if something was asked for in between: one look at the disk."""
-        try:
-            return os.stat(self.folder / "requests").st_mtime_ns
-        except FileNotFoundError:
-            return 0
+        return self.mailbox.pending()
 
     def requested(self, kind: RequestKind) -> bool:
         return any(request.kind == kind for request in self.requests())
 
     def forget_requests(self) -> None:
-        """Drops what was asked of a worker that is gone; changes of settings stay."""
-        for request in self.requests():
-            if request.kind not in LASTING:
-                request.path.unlink(missing_ok=True)
+        self.mailbox.forget()
 
     def log_change(self, change: Change) -> None:
         """Remembers a change of settings before it is obeyed: a resumed run changes at the same step."""
-        with (self.folder / "changes.jsonl").open("a", encoding="utf-8") as file:
-            file.write(change.to_json() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        durable.append_line(self.folder / "changes.jsonl", change.to_json(), lasting=True)
 
     def changes(self) -> list[Change]:
         """Every change so far; a last line that was cut short is none. Raises DamagedRun."""
@@ -240,7 +207,7 @@ class Run:
 
     def write_trace(self, trace: dict[str, Any]) -> None:
         """What happened in the last single step."""
-        write_atomically(self.folder / "step.json", json.dumps(trace).encode())
+        write_atomically(self.folder / "step.json", json.dumps(trace).encode(), lasting=False)
 
     def trace(self) -> dict[str, Any] | None:
         path = self.folder / "step.json"
@@ -249,8 +216,9 @@ class Run:
         except (OSError, ValueError):
             return None
 
-    def open_metrics(self) -> IO[str]:
-        return (self.folder / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
+    def log_row(self, row: Row) -> None:
+        """Adds a report, which lasts from the next checkpoint on."""
+        durable.append_line(self.folder / "metrics.jsonl", json.dumps(row))
 
     def metrics(self, offset: int = 0) -> tuple[bytes, int]:
         """Whole lines appended since byte `offset`, and the offset after them. (b"", 0) if the file got shorter."""
@@ -271,27 +239,38 @@ class Run:
             raise DamagedRun(f"metrics.jsonl: {error}") from error
 
     def keep_rows_until(self, step: int) -> None:
-        """Drops reports of steps that will be trained again."""
-        kept = [json.dumps(row) + "\n" for row in self.rows() if row["step"] <= step]
-        write_atomically(self.folder / "metrics.jsonl", "".join(kept).encode())
+        """Drops reports of steps that will be trained again, and lines that nobody can read. Of several reports of one
+        step it makes one."""
+        kept: dict[int, Row] = {}
+        for line in self.metrics()[0].splitlines():
+            with suppress(ValueError, KeyError, TypeError):
+                row = json.loads(line)
+                at = int(row["step"])
+                kept[at] = kept.get(at, {}) | row
+        text = "".join(json.dumps(row) + "\n" for at, row in kept.items() if at <= step)
+        write_atomically(self.folder / "metrics.jsonl", text.encode())
 
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, oldest first."""
         return sorted(p for p in self.folder.glob("checkpoints/*") if p.name.isdecimal())
 
     def write_checkpoint(self, step: int, parameters: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-        """Both files appear at once, by the renaming of their folder; older ones but one are removed."""
+        """Both files appear at once, by the renaming of their folder. They last, as the reports until then do; older
+        ones but one are removed."""
         target = self.folder / "checkpoints" / f"{step:09d}"
         if target.is_dir():
             return
-        draft = target.with_name(f".{target.name}.draft")
+        draft = target.with_name(f".{target.name}{durable.DRAFT}")
         shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+        durable.make_folder(target.parent)
+        draft.mkdir()
         save_tensors(draft / "model.safetensors", parameters)
         save_tensors(draft / "trainer.safetensors", state)
-        draft.rename(target)
+        if (self.folder / "metrics.jsonl").exists():
+            durable.sync(self.folder / "metrics.jsonl")
+        durable.appear(draft, target)
         for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
-            shutil.rmtree(old, ignore_errors=True)
+            durable.vanish(old)
 
     def snapshots(self) -> list[int]:
         """Steps at which there is a snapshot, in order."""
@@ -303,14 +282,15 @@ class Run:
     def write_snapshot(self, step: int, tensors: dict[str, Tensor]) -> None:
         path = self.snapshot_path(step)
         path.parent.mkdir(exist_ok=True)
-        draft = path.with_suffix(".draft")
-        save_tensors(draft, tensors)
-        draft.replace(path)
+        write_atomically(path, _packed(tensors), lasting=False)
+
+
+def _packed(tensors: dict[str, Tensor]) -> bytes:
+    return save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
-    path.chmod(0o644)  # safetensors keeps it from all others, also on shared storage
+    durable.write(path, _packed(tensors))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -344,15 +324,17 @@ def appearing(folder: Path, config: Config, owner: str) -> Iterator[Run]:
     """A queued run under another name, to which more can be added: it takes its own when the block ends, and is nothing
     if the block fails. Raises ValueError for impossible settings."""
     check(config)
-    draft = Run(folder.with_name(f".{folder.name}.draft"))
+    draft = Run(folder.with_name(f".{folder.name}{durable.DRAFT}"))
     shutil.rmtree(draft.folder, ignore_errors=True)
-    draft.folder.mkdir(parents=True)
+    durable.make_folder(folder.parent)
+    durable.clear_drafts(folder.parent)
+    draft.folder.mkdir()
     try:
-        (draft.folder / "config.json").write_text(config.to_json(), encoding="utf-8")
-        (draft.folder / "owner").write_text(owner, encoding="utf-8")
+        durable.write(draft.folder / "config.json", config.to_json().encode())
+        durable.write(draft.folder / "owner", owner.encode())
         draft.write_status(Status("queued"))
         yield draft
-        draft.folder.rename(folder)
+        durable.appear(draft.folder, folder)
     except BaseException:
         shutil.rmtree(draft.folder, ignore_errors=True)
         raise

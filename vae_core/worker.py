@@ -5,7 +5,6 @@ how a spare worker turns a click into a first point at once.
 """
 
 import gc
-import json
 import math
 import os
 import sys
@@ -23,7 +22,8 @@ from vae_core.config import Config, ModelConfig, ScheduleConfig
 from vae_core.datasets import Split
 from vae_core.evaluation import Evaluation, evaluate
 from vae_core.likelihoods import LIKELIHOODS
-from vae_core.runs import Request, Row, Run, Status, load_tensors
+from vae_core.mailbox import Request
+from vae_core.runs import Row, Run, Status, load_tensors
 from vae_core.snapshots import snapshot
 from vae_core.steering import Change, Settings, steered
 from vae_core.trace import gradient_norms, traced
@@ -132,8 +132,7 @@ class Recorder:
         if look:
             row |= self._look(whole)
         self.last_row = row
-        with self.run.open_metrics() as file:
-            file.write(json.dumps(row) + "\n")
+        self.run.log_row(row)
         self.run.write_status(self.status)
         self.progress(self.status, row)
 
@@ -249,7 +248,7 @@ class Helm:
             self._take()
 
     def _take(self) -> None:
-        changed = self.run.requests_changed()
+        changed = self.run.mailbox.changed()
         if changed == self.seen:
             return
         self.seen = changed
