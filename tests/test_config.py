@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vae_core.config import Config, ModelConfig, ObjectiveConfig, ScheduleConfig
+from vae_core.config import FORMAT, Config, ModelConfig, ObjectiveConfig, ScheduleConfig
 from vae_core.defaults import RECIPES, recipe
 
 OTHER = Config(
@@ -69,6 +69,26 @@ def test_json_is_what_hubs_and_people_read() -> None:
     assert OTHER.to_json().endswith("}\n")
 
 
+def test_a_config_says_its_format_and_needs_not() -> None:
+    whole = json.loads(OTHER.to_json())
+    assert whole.pop("format") == FORMAT == 1
+    assert Config.from_json(json.dumps(whole)) == OTHER
+
+
+@pytest.mark.parametrize("number", [2, 10**30])
+def test_a_newer_format_is_refused(number: int) -> None:
+    whole = json.loads(OTHER.to_json()) | {"format": number, "colour": "red"}
+    with pytest.raises(ValueError, match=r"^config was written by a newer version of this app; update the app to read"):
+        Config.from_json(json.dumps(whole))
+
+
+@pytest.mark.parametrize("number", ["2", None, 1.5, True, [1]])
+def test_what_is_no_format(number: object) -> None:
+    whole = json.loads(OTHER.to_json()) | {"format": number}
+    with pytest.raises(ValueError, match=r"^config\.format must be of type int; got"):
+        Config.from_json(json.dumps(whole))
+
+
 @pytest.mark.parametrize("path", LEAVES, ids=".".join)
 def test_a_missing_key_is_named(path: tuple[str, ...]) -> None:
     whole, part = edited(path)
@@ -129,7 +149,7 @@ def test_a_number_of_the_wrong_type_is_named(name: str, kind: str) -> None:
         Config.from_json(json.dumps(whole))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", "null", '{"seed": 1'])
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", '{"seed": 1', "[" * 100_000, "1" * 5_000])
 def test_what_is_no_config(text: str) -> None:
     with pytest.raises(ValueError, match=r"^config (is not JSON|must be an object)"):
         Config.from_json(text)

@@ -1,8 +1,12 @@
 """Everything needed to train a run again, as frozen values that travel as JSON. What they must obey: `rules`."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
+
+FORMAT = 1
+"""Of config.json: the number under "format", 1 where there is none. What adds or renames a setting raises it."""
 
 
 @dataclass(frozen=True)
@@ -72,28 +76,34 @@ class Config:
     device: str = "auto"
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json.dumps({"format": FORMAT} | asdict(self), indent=2) + "\n"
 
     @staticmethod
     def from_json(text: str) -> "Config":
-        """Raises ValueError naming the key that is missing, unknown or of the wrong type."""
+        """Raises ValueError naming the key that is missing, unknown or of the wrong type, or the newer format."""
         try:
             value = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"config is not JSON: {error}") from error
+        if isinstance(value, dict) and _read(int, value.pop("format", 1), "config.format") > FORMAT:
+            raise ValueError("config was written by a newer version of this app; update the app to read it")
         return _read(Config, value, "config")
 
 
+@cache
+def _settings(kind: Any) -> dict[str, Any]:
+    """Names and types of a part of the recipe; empty for anything else."""
+    return get_type_hints(kind) if is_dataclass(kind) else {}
+
+
 def _read(kind: Any, value: Any, where: str) -> Any:
-    if isinstance(kind, type) and is_dataclass(kind):
+    if settings := _settings(kind):
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object; got {value!r}")
-        hints = get_type_hints(kind)
-        unknown = sorted(set(value) - set(hints))
-        missing = sorted({f.name for f in fields(kind)} - set(value))
-        if unknown or missing:
+        if settings.keys() != value.keys():
+            unknown, missing = sorted(value.keys() - settings.keys()), sorted(settings.keys() - value.keys())
             raise ValueError(f"{where} has unknown keys {unknown} and lacks {missing}")
-        return kind(**{name: _read(hints[name], value[name], f"{where}.{name}") for name in hints})
+        return kind(**{name: _read(settings[name], value[name], f"{where}.{name}") for name in settings})
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise ValueError(f"{where} must be a list of numbers; got {value!r}")
