@@ -130,7 +130,7 @@ def test_where_the_round_trip_leads_elsewhere_is_no_data(found: Landscape) -> No
 
 def test_a_place_says_what_kinds_decides_by(found: Landscape) -> None:
     z = torch.tensor([0.4, -0.3], dtype=torch.float64)
-    place = found.place(z)
+    place = found.place(z, found.model.decode(z[None]).mean[0])
     assert place.kind == found.kinds(z[None]).item() == BETWEEN
     assert KINDS[place.kind].label == "between data"
     assert place.log_q == pytest.approx(found.aggregate.log_prob(z[None]).item())
@@ -158,7 +158,7 @@ def test_where_there_is_no_density_of_the_prior_there_is_no_ratio(model: Helmhol
     found = landscape(model, q, generator=seeded(1))
     assert log_prior(model, q.mean) is None
     assert found.log_ratio(q.mean) is None
-    assert found.place(q.mean[0]).log_p is None
+    assert found.place(q.mean[0], model.decode(q.mean[:1]).mean[0]).log_p is None
 
 
 def test_only_gaps_are_filled() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from string import ascii_uppercase
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from ui.address import Pin
@@ -20,7 +20,6 @@ from vae_core.distributions import Density, Normal
 from vae_core.evaluation import ExampleTerms, example_terms
 from vae_core.gaps import gaps
 from vae_core.gaussians import FullNormal
-from vae_core.geometry import to_bytes
 from vae_core.holes import KINDS
 from vae_core.moments import Ellipse, covariance, ellipse
 from vae_core.training import generator_for
@@ -84,7 +83,7 @@ def pin_marks(opened: Opened) -> tuple[PinMark, ...]:
             letter,
             name_of(thing, pin),
             place(opened, pin),
-            encoded(decoded(opened.folder, opened.token, address.data, pin)),
+            _drawn(opened.folder, opened.token, address.data, pin),
             number == address.chosen,
         )
         for number, (letter, pin) in enumerate(zip(ascii_uppercase, address.pins, strict=False))
@@ -92,10 +91,15 @@ def pin_marks(opened: Opened) -> tuple[PinMark, ...]:
 
 
 @lru_cache(maxsize=512)
-def decoded(folder: Path, version: str, data: str, pin: Pin) -> UInt8[Tensor, "D"]:
-    """What a pin decodes to, exactly, as bytes: pins stay while others come."""
+def decoded(folder: Path, version: str, data: str, pin: Pin) -> Float[Tensor, "D"]:
+    """What a pin decodes to, exactly: pins stay while others come."""
     thing = explored(folder, data)
-    return to_bytes(thing.decode(vector_of(thing, pin)[None])[0])
+    return thing.decode(vector_of(thing, pin)[None])[0]
+
+
+@lru_cache(maxsize=512)
+def _drawn(folder: Path, version: str, data: str, pin: Pin) -> str:
+    return encoded(decoded(folder, version, data, pin))
 
 
 def selection(opened: Opened) -> Selection | None:
@@ -112,14 +116,14 @@ def at_place(opened: Opened, pin: Pin) -> Selection:
     near = [picture(f"near: “{label_of(thing, i)}”", thing.data.x[i], True) for i in neighbours(thing, z, NEIGHBOURS)]
     image = decoded(opened.folder, opened.token, opened.address.data, pin)
     pictures = (picture("The mean of p(x|z), exactly", image), *near)
-    return Selection(place(opened, pin), name_of(thing, pin), pictures, _evidence(opened, z))
+    return Selection(place(opened, pin), name_of(thing, pin), pictures, _evidence(opened, z, image))
 
 
-def _evidence(opened: Opened, z: Float[Tensor, "H"]) -> tuple[Number, ...]:
+def _evidence(opened: Opened, z: Float[Tensor, "H"], image: Float[Tensor, "D"]) -> tuple[Number, ...]:
     """What kind of place a latent vector is, once the model's landscape has been measured."""
     if opened.landscape is None:
         return ()
-    found = opened.landscape.place(z)
+    found = opened.landscape.place(z, image)
     kind = KINDS[found.kind]
     prior = () if found.log_p is None else (("log p(z)", nats(found.log_p), "Log density of the prior."),)
     return (
@@ -187,9 +191,13 @@ def coded(
     if model.posterior != "deterministic":
         pictures += [picture("from a draw", image, small=True) for image in thing.decode(draws[:SHOWN_DRAWS])]
     pictures += [picture(f"near: “{label_of(thing, i)}”", thing.data.x[i], small=True) for i in near]
-    terms = example_terms(thing.model, seen, DRAWS, generator=generator)
-    at = place(opened, pin)
+    terms, at = terms_of(thing, seen, own or 0), place(opened, pin)
     return Selection(at, heading, tuple(pictures), _terms(model.posterior, terms), *_posterior(opened, q, at, draws))
+
+
+def terms_of(thing: Explored, seen: Float[Tensor, "1 D"], number: int) -> ExampleTerms:
+    """The ELBO's terms of an example, the same wherever a page shows them."""
+    return example_terms(thing.model, seen, DRAWS, generator=generator_for(CPU, number, 1))
 
 
 def _posterior(

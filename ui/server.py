@@ -3,6 +3,7 @@
 import gc
 import secrets
 import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -29,6 +30,10 @@ from ui.planes import limits, view_of
 from ui.resources import Explored
 from vae_core import runs
 from vae_core.datasets import DataUnavailable
+
+HANDOVER = 5e-4
+"""Seconds for which one thread may keep the interpreter while others wait: a click is answered by several hand-overs
+between its own thread and the server's, and with the default of 5 ms many visitors would mostly wait for those."""
 
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 FRESH = {"Cache-Control": "no-store"}
@@ -213,7 +218,7 @@ def decode(request: Request) -> Response:
         return refusal(f"{error}.", 422)
     if drawn.plane is None or len(at) != 2:
         return refusal("at must be two coordinates, u_v, of a plane that can be decoded.", 422)
-    return _answer(decoded(folder, resources.version(folder), address.data, drawn.pin(at)).numpy().tobytes())
+    return _answer(shown(decoded(folder, resources.version(folder), address.data, drawn.pin(at))).numpy().tobytes())
 
 
 def refused(request: Request, error: Exception) -> Response:
@@ -252,6 +257,7 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     PagesManager.uses_pages_directory = False
     torch.set_num_threads(1)  # many short computations side by side, beside workers that train: more would only wait
     resources.launcher().prepare()
+    sys.setswitchinterval(HANDOVER)
     _no_delay()
     gc.collect()
     gc.freeze()

@@ -54,15 +54,19 @@ def mahalanobis(z: Float[Tensor, "*batch H"], density: Normal | FullNormal) -> F
 
 
 @torch.no_grad()
-def round_trip(model: HelmholtzMachine, z: Float[Tensor, "M H"]) -> Float[Tensor, "M"]:
+def round_trip(
+    model: HelmholtzMachine, z: Float[Tensor, "M H"], decoded: Float[Tensor, "M D"] | None = None
+) -> Float[Tensor, "M"]:
     """How far decoding z and encoding that leads from z: the Mahalanobis distance of z under the Gaussian with mean and
-    covariance of q(h_1 | x), x the mean of p(x | z). Plain distance where codes have no noise.
+    covariance of q(h_1 | x), x the mean of p(x | z), which is not computed again where it is given as `decoded`. Plain
+    distance where codes have no noise.
 
     The mean itself is encoded, grey as it is, also by encoders that were trained on binarised images: a draw of x would
     add its noise to the answer.
     """
     parts = z.split(CHUNK)
-    return torch.cat([mahalanobis(part, as_gaussian(model.encode(model.decode(part).mean))) for part in parts])
+    means = (model.decode(part).mean for part in parts) if decoded is None else decoded.split(CHUNK)
+    return torch.cat([mahalanobis(part, as_gaussian(model.encode(x))) for part, x in zip(parts, means, strict=True)])
 
 
 @torch.no_grad()
@@ -108,17 +112,19 @@ class Landscape:
         far = distance > self.greatest_distance
         return torch.where(data, DATA, torch.where(far, EXTRAPOLATION, BETWEEN))
 
-    def _evidence(self, z: Float[Tensor, "M H"]) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], Float[Tensor, "M"]]:
-        return self.aggregate.log_prob(z), round_trip(self.model, z), mahalanobis(z, self.codes)
+    def _evidence(
+        self, z: Float[Tensor, "M H"], decoded: Float[Tensor, "M D"] | None = None
+    ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], Float[Tensor, "M"]]:
+        return self.aggregate.log_prob(z), round_trip(self.model, z, decoded), mahalanobis(z, self.codes)
 
     def kinds(self, z: Float[Tensor, "M H"]) -> Int[Tensor, "M"]:
         """DATA, BETWEEN or EXTRAPOLATION for every code."""
         return self._kinds(*self._evidence(z))
 
-    def place(self, z: Float[Tensor, "H"]) -> Place:
-        """What `kinds` decides by at one code."""
+    def place(self, z: Float[Tensor, "H"], decoded: Float[Tensor, "D"]) -> Place:
+        """What `kinds` decides by at one code, whose mean of p(x | z) is `decoded`."""
         one = z.unsqueeze(0)
-        evidence, log_p = self._evidence(one), log_prior(self.model, one)
+        evidence, log_p = self._evidence(one, decoded.unsqueeze(0)), log_prior(self.model, one)
         log_q, trip, distance = (number.item() for number in evidence)
         return Place(log_q, None if log_p is None else log_p.item(), trip, distance, int(self._kinds(*evidence)))
 

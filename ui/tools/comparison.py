@@ -25,10 +25,11 @@ def rows(opened: Opened, z: Float[Tensor, "P H"], decoded: Float[Tensor, "P D"],
     """One row a pin: how far it is from the chosen one, in latent space and decoded, and what kind of place it is."""
     apart, changed = (z - z[chosen]).norm(dim=1), (decoded - decoded[chosen]).square().mean(1).sqrt()
     found = []
-    for letter, code, distance, change in zip(ascii_uppercase, z, apart.tolist(), changed.tolist(), strict=False):
+    pins = zip(ascii_uppercase, z, decoded, apart.tolist(), changed.tolist(), strict=False)
+    for letter, code, image, distance, change in pins:
         row = {"pin": letter, "distance in z": round(distance, 3), "decoded difference (RMS, 0–1)": round(change, 4)}
         if opened.landscape is not None:
-            place = opened.landscape.place(code)
+            place = opened.landscape.place(code, image)
             row |= {"place": KINDS[place.kind].label, "log q(z), nats": round(place.log_q, 2)}
             row |= {} if place.log_p is None else {"log p(z), nats": round(place.log_p, 2)}
         found.append(row)
