@@ -103,7 +103,9 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         if settings.keys() != value.keys():
             unknown, missing = sorted(value.keys() - settings.keys()), sorted(settings.keys() - value.keys())
             raise ValueError(f"{where} has unknown keys {unknown} and lacks {missing}")
-        return kind(**{name: _read(settings[name], value[name], f"{where}.{name}") for name in settings})
+        plain = {name: part for name, part in value.items() if type(part) is settings[name]}  # most, and quick
+        read = {name: _read(settings[name], value[name], f"{where}.{name}") for name in value.keys() - plain.keys()}
+        return kind(**plain, **read)
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise ValueError(f"{where} must be a list of numbers; got {value!r}")

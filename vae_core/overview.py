@@ -13,12 +13,13 @@ from vae_core.marks import FILE as MARKS
 from vae_core.marks import Marks, marks
 from vae_core.runs import DamagedRun, Row, Run, Status, listed
 
-WATCHED = ("config.json", "status.json", "metrics.jsonl", "metrics.json", "changes.jsonl", MARKS)
-GROWING = ("checkpoints", "snapshots")
-"""An overview is read from the files watched, which get another time, size or inode with every change, and counts the
-bytes in these folders, which get another time with every file."""
-TAIL = 65_536
-LONGEST_TAIL = 16 * TAIL
+WATCHED = (
+    "config.json", "status.json", "metrics.jsonl", "metrics.json", "changes.jsonl", MARKS, "checkpoints", "snapshots",
+)  # fmt: skip
+"""What an overview is read from. With every change a file gets another time, size or inode, a folder with every file
+that comes or goes."""
+TAIL = 8_192
+LONGEST_TAIL = 1_048_576
 """Bytes at the end of metrics.jsonl among which the last held-out numbers are looked for: first, and at most."""
 
 T = TypeVar("T")
@@ -61,7 +62,8 @@ def overviews(owner: str = "") -> list[Overview]:
 
 def overview(run: Run) -> Overview:
     """One run, or published model, in brief."""
-    found = _read(run.folder, tuple(_stamp(run.folder / name) for name in (*WATCHED, *GROWING)))
+    folder = str(run.folder)
+    found = _read(folder, tuple(_stamp(f"{folder}/{name}") for name in WATCHED))
     if found.status is None or not found.status.active:
         return found
     try:
@@ -76,7 +78,7 @@ def numbers(run: Run) -> Numbers | None:
     Raises DamagedRun.
     """
     try:
-        if row := _published(run):
+        if (row := _published(run)) is not None:
             elbo, se, rate, distortion = (
                 float(row[f"test_{name}"]) for name in ("elbo", "elbo_se", "rate", "distortion")
             )
@@ -105,16 +107,16 @@ def _last_look(path: Path) -> Row | None:
     with file:
         end = file.seek(0, os.SEEK_END)
         for length in (TAIL, LONGEST_TAIL):
-            start = max(0, end - length)
-            file.seek(start)
-            lines = file.read(length).split(b"\n")[0 if start == 0 else 1 : -1]
-            for line in reversed(lines):
-                if b'"held_out_elbo"' in line:
-                    return json.loads(line)
+            start = file.seek(max(0, end - length))
+            tail = file.read(length)
+            whole = tail[: tail.rfind(b"\n") + 1]
+            line = whole.rfind(b"\n", 0, max(0, whole.rfind(b'"held_out_elbo"'))) + 1
+            if b'"held_out_elbo"' in whole and (line or not start):
+                return json.loads(whole[line : whole.index(b"\n", line)])
     return None
 
 
-def _stamp(path: Path) -> Stamp:
+def _stamp(path: str) -> Stamp:
     try:
         stat = os.stat(path)
     except OSError:
@@ -123,8 +125,8 @@ def _stamp(path: Path) -> Stamp:
 
 
 @lru_cache(maxsize=4_096)
-def _read(folder: Path, stamps: tuple[Stamp, ...]) -> Overview:
-    run, damage = Run(folder), []
+def _read(folder: str, stamps: tuple[Stamp, ...]) -> Overview:
+    run, damage = Run(Path(folder)), []
 
     def unless_damaged(read: Callable[[], T]) -> T | None:
         try:
@@ -149,21 +151,25 @@ def _read(folder: Path, stamps: tuple[Stamp, ...]) -> Overview:
 def _status(run: Run) -> Status:
     try:
         published = _published(run)
-        return Status("finished", seconds=float(published["train_seconds"])) if published else run.recorded_status()
+        if published is None:
+            return run.recorded_status()
+        return Status("finished", seconds=float(published["train_seconds"]))
+    except DamagedRun:
+        raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedRun(f"metrics.json cannot be read: {error}") from error
 
 
-def disk_use(folder: Path) -> int:
+def disk_use(folder: str) -> int:
     """Bytes of all files of a run. The snapshots of one run have one size, so that only the newest is looked at."""
     total = 0
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name == "snapshots":
                 names = os.listdir(entry.path)
-                total += len(names) * os.stat(os.path.join(entry.path, max(names))).st_size if names else 0
+                total += len(names) * os.stat(f"{entry.path}/{max(names)}").st_size if names else 0
             elif entry.is_dir(follow_symlinks=False):
-                total += disk_use(Path(entry.path))
+                total += disk_use(entry.path)
             else:
                 total += entry.stat(follow_symlinks=False).st_size
     return total
