@@ -1,6 +1,7 @@
 """Heavy data for the latent plane as one binary message: u32 header length, JSON header, then the blobs it lists.
 
-The header's `blobs` gives name and byte length of each; points are int16 pairs in units of `quantum`.
+The header's `blobs` gives name and byte length of each; points are int16 pairs in units of `quantum`. What lies under the
+points are `side` x `side` decoded examples, "tiles" or the "atlas", on [-reach, reach]².
 """
 
 import json
@@ -49,6 +50,7 @@ class Placed:
         quantum = max(points.abs().max().item(), 1e-3) / INT16
         common = {
             "extent": self.drawn.extent,
+            "reach": self.drawn.extent,
             "quantum": quantum,
             "axes": self.drawn.names,
             "classes": spec.classes,
@@ -90,13 +92,14 @@ def plane_message(thing: Explored, drawn: Drawn) -> bytes:
     placed, plane = Placed(thing.config, drawn, thing.data.y), drawn.plane
     if plane is None:
         return placed.message({}, note=EMBEDDED)
-    tiles = to_bytes(thing.decode(plane.latents(lattice(LATTICE_SIDE, drawn.extent))))
-    header = {"side": LATTICE_SIDE, "origin": plane.origin.tolist(), "basis": plane.basis.tolist()}
+    header = {"origin": plane.origin.tolist(), "basis": plane.basis.tolist()}
     if thing.portable is not None:
-        return placed.message({"tiles": tiles}, **header, note=EXACT)
-    count = atlas_nodes(tiles.shape[1])
+        tiles = to_bytes(thing.decode(plane.latents(lattice(LATTICE_SIDE, drawn.extent))))
+        return placed.message({"tiles": tiles}, **header, side=LATTICE_SIDE, note=EXACT)
+    count = atlas_nodes(thing.data.x.shape[1])
     atlas = to_bytes(thing.decode(plane.latents(nodes(count, drawn.extent))))
-    return placed.message({"tiles": tiles, "atlas": atlas}, **header, nodes=count, note=INTERPOLATED.format(count))
+    reach = drawn.extent * count / (count - 1)  # with a tile around each node, the outer ones half outside
+    return placed.message({"atlas": atlas}, **header, side=count, reach=reach, note=INTERPOLATED.format(count))
 
 
 def atlas_nodes(size: int) -> int:

@@ -53,20 +53,33 @@ def test_points_lie_where_the_means_do(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("corner", CORNERS)
 @pytest.mark.parametrize("name", ["digits-2d", "fashion-20d"])
-def test_tiles_and_atlas_lie_the_right_way_round(name: str, corner: str, stays: None) -> None:
-    """Rows from the top, where v is largest; columns from the left, where u is smallest. The tiles' centres are half a
-    tile inside of the edge, the atlas's nodes on it."""
-    folder, _ = opened(name)
-    thing, plane, message = message_of(folder)
+def test_tiles_lie_the_right_way_round(name: str, corner: str) -> None:
+    """Rows from the top, where v is largest; columns from the left, where u is smallest."""
+    assert_corner(name, corner, "tiles")
+
+
+@pytest.mark.parametrize("corner", CORNERS)
+@pytest.mark.parametrize("name", ["digits-2d", "fashion-20d"])
+def test_the_atlas_lies_the_right_way_round(name: str, corner: str, stays: None) -> None:
+    assert_corner(name, corner, "atlas")
+
+
+def assert_corner(name: str, corner: str, blob: str) -> None:
+    """The outermost centres of what lies under the points are half a tile inside of its edge."""
+    thing, plane, message = message_of(opened(name)[0])
     across, up = CORNERS[corner]
-    place = torch.tensor([[float(across), float(up)]]) * message.header["extent"]
     row, column = (0 if up > 0 else -1), (0 if across < 0 else -1)
-    nodes = message.header["nodes"]
-    assert_bytes(message.grid("atlas", nodes)[row, column], as_bytes(thing, plane.latents(place))[0])
-    centre = plane.latents(place * (1 - 1 / LATTICE_SIDE))
-    assert_bytes(message.grid("tiles", message.header["side"])[row, column], as_bytes(thing, centre)[0])
-    others = [message.grid("tiles", LATTICE_SIDE)[r, c].astype(int) for r in (0, -1) for c in (0, -1)]
+    side, reach = message.header["side"], message.header["reach"]
+    centre = torch.tensor([[float(across), float(up)]]) * reach * (1 - 1 / side)
+    found = message.grid(blob, side)
+    assert_bytes(found[row, column], as_bytes(thing, plane.latents(centre))[0])
+    others = [found[r, c].astype(int) for r in (0, -1) for c in (0, -1)]
     assert sum(np.abs(other - others[0]).max() > 5 for other in others) >= 2  # the corners differ
+
+
+def test_the_outer_nodes_of_an_atlas_lie_on_the_edge(stays: None) -> None:
+    header = message_of(opened("digits-2d")[0])[2].header
+    assert header["reach"] * (1 - 1 / header["side"]) == pytest.approx(header["extent"])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -74,7 +87,7 @@ def test_interpolation_between_nodes_is_close_to_decoding(name: str, stays: None
     """Bilinear, as the browser does it, at random places of the plane, in shares of full ink."""
     folder, _ = opened(name)
     thing, plane, message = message_of(folder)
-    count, extent = message.header["nodes"], message.header["extent"]
+    count, extent = message.header["side"], message.header["extent"]
     places = np.random.default_rng(1).uniform(-extent, extent, (PLACES, 2))
     column, row = ((np.array([1, -1]) * places / extent + 1) / 2 * (count - 1)).T
     c, r = (np.minimum(np.floor(index).astype(int), count - 2) for index in (column, row))
@@ -103,7 +116,7 @@ def test_a_plane_stays_small(name: str, atlas: bool, request: pytest.FixtureRequ
 def test_a_plane_with_all_examples_would_stay_small(dataset: str) -> None:
     spec = DATASETS[dataset]
     size, count = math.prod(spec.shape), spec.sizes.train + spec.sizes.validation + spec.sizes.test
-    assert 5 * count + size * (LATTICE_SIDE**2 + atlas_nodes(size) ** 2) + 20_000 <= MOST_BYTES
+    assert 5 * count + size * max(LATTICE_SIDE, atlas_nodes(size)) ** 2 + 20_000 <= MOST_BYTES
 
 
 def test_an_atlas_of_large_examples_has_fewer_nodes() -> None:
@@ -138,7 +151,7 @@ def test_what_cannot_travel_gives_an_atlas_instead() -> None:
     run = run_of(network="conv", widths=(4,))
     thing, _, message = message_of(run.folder)
     assert decoder_message(thing) is None
-    assert {"tiles", "atlas"} < set(message.blobs)
+    assert {"points", "labels", "atlas"} == set(message.blobs)
     assert "interpolated" in message.header["note"]
 
 

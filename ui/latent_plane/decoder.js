@@ -109,9 +109,9 @@ class ExactDecoder {
 
 // bilinear between nodes that span [-extent, extent] on both axes, the first row on top
 class Atlas {
-  constructor({ atlas, nodes, extent }) {
-    Object.assign(this, { atlas, nodes, extent });
-    this.size = atlas.length / nodes ** 2;
+  constructor({ atlas, side, extent }) {
+    Object.assign(this, { atlas, nodes: side, extent });
+    this.size = atlas.length / side ** 2;
     this.out = new Uint8Array(this.size);
   }
 

@@ -107,7 +107,8 @@ class Plane {
     if (this.painted?.plane !== plane || this.painted.theme !== this.theme) {
       this.painter = new Painter(plane, this.ink);
       this.root.classList.toggle("profile", this.painter.profile);
-      this.underlay = plane.tiles ? this.painter.sheet(plane.tiles, plane.side) : null;
+      const tiles = plane.tiles ?? plane.atlas;
+      this.underlay = tiles ? this.painter.sheet(tiles, plane.side) : null;
       this.fine = null;
     }
     const same = this.painted?.plane === plane && this.painted.looks === looks;
@@ -405,7 +406,7 @@ class Plane {
     } else if (underlay && this.data.layer !== "none") {
       context.globalAlpha = 0.42;
       const fits = fine && Math.abs(fine.half / view.half - 1) < 0.3;
-      if (!fits) context.drawImage(underlay, ...box(view, 0, 0, plane.extent));
+      if (!fits) context.drawImage(underlay, ...box(view, 0, 0, plane.reach));
       else context.drawImage(fine.canvas, ...box(view, fine.x, fine.y, fine.half));
       context.globalAlpha = 1;
     }
