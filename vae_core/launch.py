@@ -111,19 +111,25 @@ class LocalLauncher:
     def start(self, run: Run) -> None:
         """Hands the run to the spare worker and warms up the next one. The worker outlives this process."""
         with self._lock:
-            self._workers.append((run, self._hand_over(run)))
+            worker = self._hand_over(run)  # which may replace the list
+            self._workers.append((run, worker))
         # the next spare must not compete with the first seconds of this run
         later = threading.Timer(SPARE_DELAY, self.prepare)
         later.daemon = True
         later.start()
 
     def _hand_over(self, run: Run) -> subprocess.Popen[bytes]:
-        worker = self._prepare()
-        self._spare = None
-        assert worker.stdin is not None
-        with worker.stdin as pipe:
-            pipe.write(f"{run.folder.resolve()}\n".encode())
-        return worker
+        """To the spare; to another worker if that one dies at this very moment."""
+        for _ in range(2):
+            worker, self._spare = self._prepare(), None
+            assert worker.stdin is not None
+            try:
+                with worker.stdin as pipe:
+                    pipe.write(f"{run.folder.resolve()}\n".encode())
+                return worker
+            except BrokenPipeError:
+                worker.wait()
+        raise OSError("two workers died before they could be told which run it is.")
 
     def pending(self, run: Run) -> bool:
         with self._lock:

@@ -8,7 +8,6 @@ worker.log       what the worker printed             checkpoints/<step>/{model,t
 snapshots/<step>.safetensors                         latent means, lattice and reconstructions of that moment
 """
 
-import fcntl
 import json
 import os
 import re
@@ -16,26 +15,30 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from vae_core import durable
+from vae_core import durable, elsewhere
 from vae_core.config import Config
 from vae_core.durable import write_atomically
+from vae_core.locks import held, holding
 from vae_core.mailbox import Mailbox, Request, RequestKind
 from vae_core.model import HelmholtzMachine
 from vae_core.rules import check
 from vae_core.steering import Change, steered
+from vae_core.thinning import superfluous
 from vae_core.training import new_model
+from vae_core.waiting import Queue
 
 RUNS_VARIABLE = "ELBO_ROOM_RUNS"
-KEPT_CHECKPOINTS = 2
+KEPT_CHECKPOINTS = 8
+KEPT_SNAPSHOTS = 300
 QUEUE_PATIENCE = 30.0
 
 State = Literal["queued", "preparing", "running", "paused", "finished", "stopped", "failed"]
@@ -70,16 +73,6 @@ def runs_root() -> Path:
     """The folder of ELBO_ROOM_RUNS, else `runs` beside the code."""
     named = os.environ.get(RUNS_VARIABLE)
     return Path(named).expanduser() if named else Path(__file__).parent.parent / "runs"
-
-
-def _lock_exclusively(file: IO[str]) -> None:
-    """Tries for half a second: whoever looks at the status holds the lock too, but for microseconds only."""
-    for _ in range(50):
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.01)
-    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class Run:
@@ -124,8 +117,10 @@ class Run:
         status = self.recorded_status()  # the worker may have ended between the two looks
         if not status.active:
             return status
+        if elsewhere.handed_over(self.folder):
+            return replace(status, state="queued", reason=elsewhere.waits_for(self.folder))
         if status.state == "queued":
-            if time.time() - status.updated < QUEUE_PATIENCE:
+            if Queue(self.folder.parent).find(self.id) or time.time() - status.updated < QUEUE_PATIENCE:
                 return status
             return replace(status, state="failed", reason=self._unsaid("No worker took the run."))
         return replace(status, state="failed", reason=self._unsaid("The worker died."))
@@ -150,23 +145,12 @@ class Run:
         path = self.folder / "owner"
         return path.read_text(encoding="utf-8") if path.is_file() else ""
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Held by the worker. The system releases it at its death, however it dies. Raises BlockingIOError if held."""
-        with (self.folder / "lock").open("w") as file:
-            _lock_exclusively(file)
-            yield
+        return holding(self.folder / "lock")
 
     def locked(self) -> bool:
-        path = self.folder / "lock"
-        if not path.is_file():
-            return False
-        with path.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return held(self.folder / "lock")
 
     @property
     def mailbox(self) -> Mailbox:
@@ -247,16 +231,17 @@ class Run:
                 row = json.loads(line)
                 at = int(row["step"])
                 kept[at] = kept.get(at, {}) | row
-        text = "".join(json.dumps(row) + "\n" for at, row in kept.items() if at <= step)
-        write_atomically(self.folder / "metrics.jsonl", text.encode())
+        text = "".join(json.dumps(row) + "\n" for at, row in kept.items() if at <= step).encode()
+        if text != self.metrics()[0]:
+            write_atomically(self.folder / "metrics.jsonl", text)
 
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, oldest first."""
         return sorted(p for p in self.folder.glob("checkpoints/*") if p.name.isdecimal())
 
     def write_checkpoint(self, step: int, parameters: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-        """Both files appear at once, by the renaming of their folder. They last, as the reports until then do; older
-        ones but one are removed."""
+        """Both files appear at once, by the renaming of their folder. They last, as the reports until then do; of many
+        older ones some are removed."""
         target = self.folder / "checkpoints" / f"{step:09d}"
         if target.is_dir():
             return
@@ -264,13 +249,18 @@ class Run:
         shutil.rmtree(draft, ignore_errors=True)
         durable.make_folder(target.parent)
         draft.mkdir()
-        save_tensors(draft / "model.safetensors", parameters)
-        save_tensors(draft / "trainer.safetensors", state)
-        if (self.folder / "metrics.jsonl").exists():
-            durable.sync(self.folder / "metrics.jsonl")
-        durable.appear(draft, target)
-        for old in self.checkpoints()[:-KEPT_CHECKPOINTS]:
-            durable.vanish(old)
+        try:
+            save_tensors(draft / "model.safetensors", parameters)
+            save_tensors(draft / "trainer.safetensors", state)
+            if (self.folder / "metrics.jsonl").exists():
+                durable.sync(self.folder / "metrics.jsonl")
+            durable.appear(draft, target)
+        except OSError:
+            shutil.rmtree(draft, ignore_errors=True)  # on a full disk the status needs the room
+            raise
+        checkpoints = {int(path.name): path for path in self.checkpoints()}
+        for old in superfluous(list(checkpoints), KEPT_CHECKPOINTS):
+            durable.vanish(checkpoints[old])
 
     def snapshots(self) -> list[int]:
         """Steps at which there is a snapshot, in order."""
@@ -283,6 +273,21 @@ class Run:
         path = self.snapshot_path(step)
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, _packed(tensors), lasting=False)
+        for old in superfluous(self.snapshots(), KEPT_SNAPSHOTS):
+            self.snapshot_path(old).unlink(missing_ok=True)
+
+    def keep_snapshots_until(self, step: int) -> None:
+        """Drops what has not happened yet for a run that goes on from there."""
+        for later in self.snapshots():
+            if later > step:
+                self.snapshot_path(later).unlink(missing_ok=True)
+
+    def clear_drafts(self) -> None:
+        """Removes what a worker that died had begun to write; only who holds the lock may do it."""
+        for name in ("checkpoints", "snapshots"):
+            durable.clear_drafts(self.folder / name, older=0)
+        for folder in (self.folder, self.mailbox.folder):
+            durable.clear_drafts(folder)
 
 
 def _packed(tensors: dict[str, Tensor]) -> bytes:
@@ -349,11 +354,16 @@ def find(run_id: str) -> Run | None:
     return Run(folder) if RUN_ID.fullmatch(run_id) and folder.is_dir() else None
 
 
-def listed(owner: str = "") -> list[Run]:
-    """The owner's runs, newest first, damaged ones included."""
+def listed_all() -> list[Run]:
+    """Everybody's runs, newest first, damaged ones included."""
     root = runs_root()
     folders = [p for p in root.iterdir() if p.is_dir() and RUN_ID.fullmatch(p.name)] if root.is_dir() else []
-    return [run for run in map(Run, sorted(folders, reverse=True)) if run.owner == owner]
+    return [Run(folder) for folder in sorted(folders, reverse=True)]
+
+
+def listed(owner: str = "") -> list[Run]:
+    """The owner's runs, newest first, damaged ones included."""
+    return [run for run in listed_all() if run.owner == owner]
 
 
 def weights_file(folder: Path) -> Path:
