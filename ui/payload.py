@@ -1,7 +1,7 @@
 """Heavy data for the latent plane as one binary message: u32 header length, JSON header, then the blobs it lists.
 
-The header's `blobs` gives name and byte length of each; points are int16 pairs in units of `quantum`. What lies under the
-points are `side` x `side` decoded examples, "tiles" or the "atlas", on [-reach, reach]².
+The header's `blobs` gives name and byte length of each; points are int16 pairs in units of `quantum`. Under the points
+lie `side` x `side` decoded examples, "tiles" or the "atlas", on [-reach, reach]².
 """
 
 import json
