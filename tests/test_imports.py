@@ -19,9 +19,10 @@ LAYERS = [
     {"gaps", "holes", "ranges"},
     {"training"},
     {"runs", "snapshots", "trace"},
-    {"worker", "publish", "evaluation_command", "marks", "trash", "comparing"},
-    {"launch", "command", "overview"},
-    {"embedding", "sweep"},
+    {"worker", "publish", "evaluation_command", "marks", "trash", "comparing", "history"},
+    {"launch", "command", "overview", "troubles"},
+    {"embedding", "sweep", "readings"},
+    {"diagnosis"},
 ]
 """Of vae_core, lowest first. A module imports modules of lower layers only."""
 
