@@ -1,10 +1,81 @@
-"""Whose browser this is: a random key in a cookie that the server sets and scripts cannot read."""
+"""Whose session this is, and what it may do: the user who signed in, else the browser.
+
+A browser is known by a random key in a cookie, which the server sets and scripts cannot read. Where sign-in is
+configured (Streamlit's `[auth]` secrets) a user's runs are the user's in every browser.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
 
 import streamlit as st
 
+from vae_core.durable import explained
+from vae_core.runs import Run
+
 COOKIE = "elbo_room_owner"
+KEY = re.compile(r"[0-9a-f]{32}")
+"""What the server makes: nothing that a user's name can be taken for."""
+
+REFUSED = "refused"
+NOT_YOURS = "This run belongs to another browser or user: it can be looked at, but not steered or deleted."
+
+
+class NotYours(ValueError):
+    """Somebody would have changed a run of somebody else."""
 
 
 def owner() -> str:
-    """The key of this session's browser; empty where there is no browser (tests)."""
-    return st.context.cookies.get(COOKIE, "")
+    """Whose the runs of this session are; empty where there is no browser (tests), or one that keeps no cookies."""
+    if st.user.get("is_logged_in"):
+        return user_key(st.user)
+    key = st.context.cookies.get(COOKIE, "")
+    return key if KEY.fullmatch(key) else ""
+
+
+def user_key(user: Mapping[str, object]) -> str:
+    """A user as the identity provider knows one: by issuer and subject, which never change."""
+    identity = f"{user['iss']} {user['sub']}"
+    return "user-" + hashlib.blake2s(identity.encode(), digest_size=16).hexdigest()
+
+
+def may_steer(run: Run) -> bool:
+    """Whether this session may change a run. To be asked whenever it does, however well its buttons are hidden."""
+    return run.owner == owner() != ""
+
+
+def as_owner(run: Run, act: Callable[..., object], *arguments: object, **settings: object) -> None:
+    """Does what a button of a run's page says; what speaks against it is shown by `refusal`."""
+    st.session_state.pop(REFUSED, None)
+    try:
+        if not may_steer(run):
+            raise NotYours(NOT_YOURS)
+        act(*arguments, **settings)
+    except (ValueError, OSError) as error:
+        st.session_state[REFUSED] = run.id, in_words(error)
+
+
+def in_words(error: ValueError | OSError) -> str:
+    return explained(error) if isinstance(error, OSError) else str(error)
+
+
+def refusal(run: Run) -> None:
+    """Why the last thing asked of this run was not done."""
+    about, text = st.session_state.get(REFUSED, ("", ""))
+    if about == run.id:
+        st.error(text)
+
+
+def account() -> None:
+    """Signing in and out, where that is configured."""
+    if "is_logged_in" not in st.user:
+        return
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", key="account"):
+        if st.user.is_logged_in:
+            st.caption(str(st.user.get("name") or st.user.get("email") or "Signed in"), width="content")
+            st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout)
+        else:
+            st.button(
+                "Sign in", icon=":material/login:", type="tertiary", on_click=st.login,
+                help="Your runs are then yours in every browser.",
+            )  # fmt: skip

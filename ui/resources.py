@@ -18,12 +18,14 @@ from torch import Tensor
 from vae_core import datasets, runs
 from vae_core.config import Config
 from vae_core.datasets import DATASETS, Spec, Split
+from vae_core.dispatch import Dispatcher
 from vae_core.distributions import Density
 from vae_core.evaluation import rate_splits, weight_of_dimensions
 from vae_core.gaps import can_measure_gaps
 from vae_core.holes import Landscape, landscape
 from vae_core.launch import LocalLauncher
 from vae_core.likelihoods import LIKELIHOODS
+from vae_core.limits import Limits
 from vae_core.model import HelmholtzMachine
 from vae_core.portable import PortableDecoder, portable
 from vae_core.publish import SAMPLE, read_sample
@@ -40,9 +42,15 @@ CHUNK = 200
 CPU = torch.device("cpu")
 
 
+def dispatcher() -> Dispatcher:
+    """Queues runs, and has them trained. Raises ValueError if the environment sets no sensible limits."""
+    return _dispatcher(runs.runs_root())
+
+
 @lru_cache(maxsize=1)
-def launcher() -> LocalLauncher:
-    return LocalLauncher()
+def _dispatcher(root: Path) -> Dispatcher:
+    limits = Limits.from_environment()
+    return Dispatcher(LocalLauncher(limits.workers), limits)
 
 
 def pretrained_names() -> list[str]:

@@ -24,7 +24,7 @@ from ui.address import DATA, Address, read, read_number
 from ui.inspection import decoded
 from ui.latent_plane import SCRIPT
 from ui.layers import LAYER_MAKERS, layer_message
-from ui.owner import COOKIE
+from ui.owner import COOKIE, KEY
 from ui.payload import decoder_message, plane_message, shown, snapshot_message
 from ui.planes import limits, view_of
 from ui.resources import Explored
@@ -72,8 +72,9 @@ class Secured:
             await self.app(scope, receive, send)
             return
         added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-        if COOKIE not in Request(scope).cookies:
-            cookie = f"{COOKIE}={secrets.token_hex(16)}; Path=/; Max-Age={YEAR}; HttpOnly; SameSite=Strict"
+        if not KEY.fullmatch(Request(scope).cookies.get(COOKIE, "")):
+            # lax: a link from elsewhere must not make the browser a stranger, who gets a new key
+            cookie = f"{COOKIE}={secrets.token_hex(16)}; Path=/; Max-Age={YEAR}; HttpOnly; SameSite=Lax"
             added.append((b"set-cookie", cookie.encode()))
 
         async def send_with_headers(message: Message) -> None:
@@ -256,11 +257,11 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     # with a folder named pages, the first session of a server would look for flat pages and refuse a deep link
     PagesManager.uses_pages_directory = False
     torch.set_num_threads(1)  # many short computations side by side, beside workers that train: more would only wait
-    resources.launcher().prepare()
+    resources.dispatcher().open()
     sys.setswitchinterval(HANDOVER)
     _no_delay()
     gc.collect()
     gc.freeze()
     resources.landscape_of(resources.PRETRAINED / resources.PREFERRED)  # loaded before the first visitor asks for it
     yield {}
-    resources.launcher().close()
+    resources.dispatcher().close()

@@ -5,6 +5,7 @@ from vae_core.config import Config, ObjectiveConfig
 from vae_core.datasets import DATASETS
 from vae_core.estimators import ESTIMATORS
 from vae_core.likelihoods import LIKELIHOODS
+from vae_core.limits import MEGABYTE
 from vae_core.posteriors import POSTERIORS
 from vae_core.priors import PRIORS
 from vae_core.runs import Status
@@ -18,6 +19,25 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th, 21st …"""
+    ending = "th" if number // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number:,}{ending}"
+
+
+def queue_line(turn: int, at_limit: bool) -> str:
+    """What a run waits for."""
+    place = "Next" if turn == 1 else ordinal(turn)
+    if at_limit:
+        return f"{place} in the queue: as many of your runs train as may at once. It begins when one of them ends."
+    return f"{place} in the queue: it begins when there is a place for it."
+
+
+def disk_line(used: int, most: int) -> str:
+    """Bytes that an owner's runs take, and the megabytes that they may."""
+    return f"They take {used / MEGABYTE:,.0f} MB of disk; {most:,} MB is the most."
 
 
 def recipe_line(config: Config) -> str:

@@ -68,6 +68,10 @@ class Dispatcher:
         waiting = sum(entry.owner == initials(owner) for entry in self.queue.waiting())
         self.limits.admit(new, waiting, disk)
 
+    def at_limit(self, owner: str) -> bool:
+        """Whether as many of the owner's runs train as may."""
+        return sum(entry.owner == initials(owner) for entry in self.queue.running()) >= self.limits.running
+
     def create(self, config: Config, owner: str) -> Run:
         """A new run that waits for its turn. Raises LimitReached, ValueError for impossible settings, OSError."""
         disk = used_by(owner)

@@ -5,15 +5,27 @@ import streamlit as st
 from ui.controls import dataset_choice, download_note, training_form
 from ui.latent_plane import Sources, latent_plane
 from ui.live_curves import live_curves, prepare_curves
-from ui.owner import owner
+from ui.owner import in_words, may_steer, owner, refusal
 from ui.pictures import sample_strip
-from ui.resources import launcher
+from ui.resources import dispatcher
 from ui.steer import controls, go_on
 from ui.step_graph import step_graph
 from ui.theme import TERMS
-from ui.words import bound_note, clock, describe, nats, objective_note, prior_note, recipe_line
+from ui.words import (
+    bound_note,
+    clock,
+    describe,
+    disk_line,
+    nats,
+    objective_note,
+    prior_note,
+    queue_line,
+    recipe_line,
+)
 from vae_core import runs
+from vae_core.config import Config
 from vae_core.datasets import DATASETS
+from vae_core.housekeeping import used_by
 from vae_core.rules import problems
 from vae_core.runs import DamagedRun, Run, Status
 
@@ -42,12 +54,23 @@ def set_up() -> None:
     if note:
         st.info(note)
     if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=bool(found)):
-        run = runs.create(config, owner())
-        launcher().start(run)
-        open_run(run.id)
-        st.rerun()
+        begin(config)
     own_runs()
     prepare_curves("prepare")
+
+
+def begin(config: Config) -> None:
+    """A new run, which waits for its turn, and its page."""
+    if not owner():
+        st.error("This browser keeps no cookies, so that a run could not be known as yours. Allow them, and reload.")
+        return
+    try:
+        run = dispatcher().create(config, owner())
+    except (ValueError, OSError) as error:
+        st.error(in_words(error))
+        return
+    open_run(run.id)
+    st.rerun()
 
 
 def own_runs() -> None:
@@ -55,6 +78,7 @@ def own_runs() -> None:
     if not own:
         return
     st.subheader("Your runs")
+    st.caption(disk_line(used_by(owner()), dispatcher().limits.disk))
     for run in own[:20]:
         with st.container(horizontal=True, vertical_alignment="center"):
             try:
@@ -68,7 +92,10 @@ def own_runs() -> None:
 def header(run: Run, status: Status) -> None:
     """State, progress and the one button that fits."""
     done = status.step / max(status.total_steps, 1)
-    if status.state in ("queued", "preparing"):
+    turn = dispatcher().queue.turn(run.id) if status.state == "queued" else 0
+    if turn:
+        st.progress(done, queue_line(turn, dispatcher().at_limit(run.owner)))
+    elif status.state in ("queued", "preparing"):
         st.progress(0.0, "Preparing: reading the data …")
     elif status.active and run.requested("stop"):
         st.progress(done, "Stopping: keeping the partial model …")
@@ -80,8 +107,8 @@ def header(run: Run, status: Status) -> None:
     elif status.state == "failed":
         st.error(status.reason)
     else:
-        st.progress(done, f"{status.state.capitalize()} at {done:.0%} after {clock(status.seconds)}")
-    mine = run.owner == owner()
+        st.progress(done, f"{status.state.capitalize()} at {done:.0%} after {clock(status.seconds)}. {status.reason}")
+    mine = may_steer(run)
     with st.container(horizontal=True):
         if status.active and mine and not run.requested("stop"):
             controls(run, status)
@@ -92,6 +119,7 @@ def header(run: Run, status: Status) -> None:
             go_on(run, status)
         if not status.active:
             st.button("New run", icon=":material/add:", on_click=leave_run)
+    refusal(run)
 
 
 def numbers(run: Run) -> None:
