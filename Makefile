@@ -35,6 +35,6 @@ $(VENV)/run-ready: requirements.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --requirement requirements.txt
 	touch $@
 
-$(VENV)/dev-ready: requirements-dev.txt $(VENV)/run-ready
+$(VENV)/dev-ready: requirements-dev.txt requirements-ray.txt $(VENV)/run-ready
 	$(BIN)/pip install --quiet --requirement requirements-dev.txt
 	touch $@

@@ -22,7 +22,7 @@ def chromium() -> str | None:
     return next((path for path in map(shutil.which, names) if path), None)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -44,7 +44,7 @@ def _wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def serve(runs: Path) -> Iterator[str]:
     """A running server that keeps its runs in the given folder; gives its address."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
     server = subprocess.Popen(command, cwd=PROJECT, env={**os.environ, "ELBO_ROOM_RUNS": str(runs)})
     try:

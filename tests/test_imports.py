@@ -8,7 +8,8 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 LAYERS = [
-    {"distributions", "networks", "config", "profiles", "planes", "paths", "traversals", "separation"},
+    {"noise", "elsewhere", "dashboard"},
+    {"team", "distributions", "networks", "config", "profiles", "planes", "paths", "traversals", "separation"},
     {"magnification", "gaussians", "flows", "pixels", "autoencoder", "families", "bounds", "datasets", "framing"},
     {"likelihoods", "posteriors", "intake"},
     {"priors"},
@@ -20,9 +21,10 @@ LAYERS = [
     {"training"},
     {"runs", "snapshots", "trace"},
     {"worker", "publish", "evaluation_command", "marks", "trash", "comparing", "history"},
+    {"parallel"},
     {"launch", "command", "overview", "troubles"},
-    {"embedding", "sweep", "readings"},
-    {"diagnosis"},
+    {"embedding", "sweep", "readings", "launch_ray"},
+    {"diagnosis", "foreman"},
 ]
 """Of vae_core, lowest first. A module imports modules of lower layers only."""
 
