@@ -11,21 +11,21 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from vae_core import datasets
+from vae_core import datasets, durable
 from vae_core.config import Config, ModelConfig, ScheduleConfig
 from vae_core.datasets import Split
 from vae_core.evaluation import Evaluation, evaluate
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.mailbox import Request
-from vae_core.runs import Row, Run, Status, load_tensors
+from vae_core.runs import DamagedRun, Row, Run, Status, load_tensors
 from vae_core.snapshots import snapshot
-from vae_core.steering import Change, Settings, steered
+from vae_core.steering import STEERABLE, Change, Settings, differences, steered
 from vae_core.trace import gradient_norms, traced
 from vae_core.training import StepInfo, Trainer, choose_device, fit, generator_for
 
@@ -33,8 +33,10 @@ NICENESS = 10
 REPORT_SECONDS = 0.25
 SNAPSHOT_SECONDS = 1.0
 CHECKPOINT_SECONDS = 10.0
-OVERHEAD = 30
+OVERHEAD = 30.0
 """A look at the held-out data waits for this many times what the last one cost: at most 3 % of the time."""
+WRITING = 80.0
+"""So does the writing of a report, and that of a checkpoint: at most 2.5 % of the time together."""
 
 THREADS = torch.get_num_threads()
 SMALL = 20_000_000
@@ -69,12 +71,13 @@ class Clock:
     interval: float
     slices: int = 60
     due: float = 0.0
+    overhead: float = OVERHEAD
 
     def passed(self, now: float) -> bool:
         return now >= self.due
 
     def restart(self, now: float, cost: float = 0.0, elapsed: float = 0.0) -> None:
-        self.due = now + max(self.interval, OVERHEAD * cost, elapsed / self.slices)
+        self.due = now + max(self.interval, self.overhead * cost, elapsed / self.slices)
 
 
 class Recorder:
@@ -85,13 +88,15 @@ class Recorder:
         self.run, self.trainer, self.held_out, self.status = run, trainer, held_out, status
         self.window: list[StepInfo] = []
         self.latest: StepInfo | None = None
-        self.last_row: Row = (run.rows() or [{}])[-1]
-        self.news: Settings = {}
+        rows = run.rows()
+        self.last_row: Row = rows[-1] if rows else {}
+        self.said = reported_config(run.config(), rows)
+        self.writing = 0.0
         self.before = status.seconds
         self.start = self.last_report = time.monotonic()
-        self.report_clock = Clock(REPORT_SECONDS, slices=400)
+        self.report_clock = Clock(REPORT_SECONDS, slices=400, overhead=WRITING)
         self.look_clock = Clock(SNAPSHOT_SECONDS)
-        self.checkpoint_clock = Clock(CHECKPOINT_SECONDS)
+        self.checkpoint_clock = Clock(CHECKPOINT_SECONDS, overhead=WRITING)
         self.checkpoint_clock.restart(self.start)
 
     def seconds(self) -> float:
@@ -107,33 +112,33 @@ class Recorder:
         self.start = self.last_report = time.monotonic()
         self.status = replace(self.status, state="running", total_steps=self.trainer.total_steps)
 
-    def changed(self, change: Change) -> None:
-        """The next report says what holds from now on."""
-        self.news |= change.settings
-        self.status = replace(self.status, total_steps=self.trainer.total_steps)
-
     def record(self, info: StepInfo) -> None:
         self.window.append(info)
         self.latest = info
         now = time.monotonic()
         if self.report_clock.passed(now):
             self.report(look=self.look_clock.passed(now))
-            self.report_clock.restart(now, elapsed=self.seconds())
+            self.report_clock.restart(now, self.writing, self.seconds())
         if self.checkpoint_clock.passed(now):
             self.checkpoint()
 
     def report(self, look: bool, whole: bool = False) -> None:
-        """Appends one line: the mean over the steps since the last, and with `look` the held-out numbers."""
+        """Appends one line: the mean over the steps since the last, with `look` the held-out numbers, and what holds
+        from now on where no report has said it: changes too that a resumed run makes again."""
         row = self._training_row() if self.window else {**self.last_row}
         for mark in ("changed", "forked"):  # they belong to the report that was copied
             row.pop(mark, None)
-        if self.news:
-            row["changed"], self.news = self.news, {}
+        news = differences(self.said, self.trainer.config)
+        if news:
+            row["changed"], self.said = news, self.trainer.config
         if look:
             row |= self._look(whole)
+        begin = time.monotonic()
+        self.status = replace(self.status, total_steps=self.trainer.total_steps)
         self.last_row = row
         self.run.log_row(row)
         self.run.write_status(self.status)
+        self.writing = time.monotonic() - begin
         self.progress(self.status, row)
 
     def _training_row(self) -> Row:
@@ -267,32 +272,58 @@ class Helm:
         elif kind == "pace":
             self.pace = min(SLOWEST, max(0.0, float(request.settings.get("seconds", 0.0))))
         elif kind == "change":
-            self._change(Change(self.trainer.step, request.settings))
+            self._change(request.settings)
 
-    def _change(self, change: Change) -> None:
+    def _change(self, settings: Settings) -> None:
         """What does not fit is left alone, and the log says so: the page refuses it before it is asked for."""
+        before = self.run.present_config()
         try:
-            steered(self.trainer.config, change.settings)
+            after = steered(before, settings)
         except (ValueError, TypeError) as error:
-            print(f"refused to change {change.settings}: {error}", flush=True)
+            print(f"refused to change {settings}: {error}", flush=True)
             return
+        if after == before:  # also if a worker died between logging the change and dropping the request
+            return
+        coming = [change.step for change in self.trainer.changes]
+        change = Change(max(self.trainer.step, *coming, 0), settings)
         self.run.log_change(change)
         self.trainer.steer(change)
-        self.recorder.changed(change)
+
+
+def reported_config(config: Config, rows: list[Row]) -> Config:
+    """The recipe that holds after these reports, as they say."""
+    for row in rows:
+        changed = row.get("changed", {})
+        config = steered(config, {name: changed[name] for name in STEERABLE if name in changed})
+    return config
 
 
 def resume(run: Run, trainer: Trainer) -> float:
-    """Restores the newest checkpoint, if there is one; returns the seconds trained until then."""
+    """Restores the newest checkpoint, if there is one, and forgets what came after it; returns the seconds trained
+    until then."""
+    run.clear_drafts()
     trainer.steer(*run.changes())
-    checkpoints = run.checkpoints()
-    if not checkpoints:
-        (run.folder / "metrics.jsonl").unlink(missing_ok=True)
-        return 0.0
-    newest = checkpoints[-1]
-    trainer.restore(load_tensors(newest / "model.safetensors"), load_tensors(newest / "trainer.safetensors"))
+    restore(run, trainer)
     run.keep_rows_until(trainer.step)
+    run.keep_snapshots_until(trainer.step)
     rows = run.rows()
     return float(rows[-1]["seconds"]) if rows else 0.0
+
+
+def restore(run: Run, trainer: Trainer) -> None:
+    """Takes up the newest checkpoint; where the disk has damaged it, the one before. Raises DamagedRun."""
+    checkpoints = run.checkpoints()
+    while checkpoints:
+        newest = checkpoints.pop()
+        try:
+            saved = [load_tensors(newest / name) for name in ("model.safetensors", "trainer.safetensors")]
+        except DamagedRun as damage:
+            if not checkpoints:
+                raise
+            print(f"checkpoint {newest.name} is dropped: {damage}", flush=True)
+            durable.vanish(newest)
+        else:
+            return trainer.restore(*saved)
 
 
 def silent(status: Status, row: Row) -> None:
@@ -307,18 +338,34 @@ def train(run: Run, progress: Progress = silent, threads: int = THREADS) -> Stat
     Raises BlockingIOError if another process trains it.
     """
     with run.lock():
-        status = Status("preparing")
-        run.write_status(status)
         try:
+            run.write_status(replace(_last_status(run), state="preparing", reason=""))
             return _train(run, progress, threads)
-        except (Diverged, ValueError, RuntimeError, OSError) as error:
-            traceback.print_exc()
-            recorded = run.recorded_status()
-            failed = replace(recorded, state="failed", reason=str(error))
-            run.write_status(failed)
-            return failed
+        except OSError as error:
+            return _fail(run, durable.explained(error))
+        except (Diverged, ValueError, RuntimeError) as error:
+            return _fail(run, str(error))
         finally:
-            run.forget_requests()  # one that came too late must not stop the run when it is resumed
+            with suppress(OSError):
+                run.forget_requests()  # one that came too late must not stop the run when it is resumed
+
+
+def _last_status(run: Run) -> Status:
+    """What is recorded; of a run whose status is lost, as of one that was never begun."""
+    try:
+        return run.recorded_status()
+    except DamagedRun:
+        return Status("queued")
+
+
+def _fail(run: Run, reason: str) -> Status:
+    """Where the disk takes no status, whoever reads finds that the worker died, the disk's trouble and the log."""
+    status = replace(_last_status(run), state="failed", reason=reason)
+    with suppress(OSError):
+        run.write_status(status)
+    with suppress(OSError):
+        traceback.print_exc()
+    return status
 
 
 def _train(run: Run, progress: Progress, threads: int) -> Status:
@@ -374,6 +421,14 @@ def warm_up() -> None:
     evaluate(trainer.model, LIKELIHOODS["bernoulli"].observe, trainer.train.x, generator=trainer.generator)
 
 
+def write_log(run: Run) -> None:
+    """From now on what this process prints goes to the run's log, which tells of its last worker only."""
+    fresh = 0 if run.locked() else os.O_TRUNC
+    log = os.open(run.folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | fresh)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+
+
 def main() -> int:
     os.nice(NICENESS)
     warm_up()
@@ -381,9 +436,8 @@ def main() -> int:
     if not folder:
         return 0
     run = Run(Path(folder))
-    log = os.open(run.folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    with suppress(OSError):  # a disk on which nothing can be written is the run's own trouble to tell
+        write_log(run)
     # one core is left to the app: a page that draws would stall every step that waits for its second half
     return 1 if train(run, threads=max(1, THREADS - 1)).state == "failed" else 0
 
