@@ -285,7 +285,7 @@ class Run:
     def clear_drafts(self) -> None:
         """Removes what a worker that died had begun to write; only who holds the lock may do it."""
         for name in ("checkpoints", "snapshots"):
-            durable.clear_drafts(self.folder / name, older=0)
+            durable.clear_drafts(self.folder / name, older=0.0)
         for folder in (self.folder, self.mailbox.folder):
             durable.clear_drafts(folder)
 
