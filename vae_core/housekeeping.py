@@ -67,7 +67,7 @@ def keep_house(limits: Limits, closed: threading.Event) -> None:
     while not closed.wait(interval):
         interval = INTERVAL
         try:
-            with locks.holding(runs_root() / ".house", patience=0):
+            with locks.holding(runs_root() / ".house", patience=0.0):
                 tidy(limits)
         except BlockingIOError:
             pass

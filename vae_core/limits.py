@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 MEGABYTE = 1_000_000
 HIGHEST = 1_000_000
@@ -11,7 +12,7 @@ class LimitReached(ValueError):
     """A run cannot be queued; the message says which limit there is, how much is in use and what to do."""
 
 
-def _setting(variable: str, default: int, lowest: int = 1) -> int:
+def _setting(variable: str, default: int, lowest: int = 1) -> Any:
     return field(default=default, metadata={"variable": variable, "default": default, "lowest": lowest})
 
 
@@ -54,6 +55,6 @@ class Limits:
 
 def _whole(variable: str, default: int, lowest: int) -> int:
     text = os.environ.get(variable, "").strip() or str(default)
-    if not (text.isascii() and text.isdecimal() and lowest <= int(text) <= HIGHEST):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 7 and lowest <= int(text) <= HIGHEST):
         raise ValueError(f"{variable} is {text[:50]!r}, but must be a whole number from {lowest} to {HIGHEST:,}.")
     return int(text)

@@ -47,7 +47,7 @@ class Entry:
 def _entry(name: str) -> Entry | None:
     """What a name says; None for what is no entry."""
     since, *rest = name.split(SEPARATOR)
-    if not since.isdecimal() or len(rest) not in (4, 6) or not rest[0].isdecimal():
+    if not since.isdecimal() or len(rest) not in (4, 6) or not all(rest) or not rest[0].isdecimal():
         return None
     return Entry(int(since), int(rest[0]), *rest[1:])
 
