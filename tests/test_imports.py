@@ -20,7 +20,7 @@ LAYERS = [
     {"gaps", "holes", "ranges"},
     {"training"},
     {"runs", "snapshots", "trace"},
-    {"worker", "publish", "evaluation_command", "marks", "trash", "comparing", "history"},
+    {"worker", "publish", "evaluation_command", "marks", "trash", "comparing", "history", "forking"},
     {"parallel"},
     {"launch", "command", "overview", "troubles"},
     {"embedding", "sweep", "readings", "launch_ray"},

@@ -16,6 +16,7 @@ from vae_core.defaults import RECIPES
 from vae_core.evaluation import evaluate
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.runs import Row, Run, Status, load_model, load_tensors
+from vae_core.snapshots import STEADY, steady_axes
 from vae_core.training import StepInfo, Trainer, fit, generator_for, load_trainer, new_model
 from vae_core.worker import Clock, snapshot, train, useful_threads
 
@@ -147,7 +148,7 @@ def test_the_snapshot_is_of_the_final_model(finished: Run) -> None:
     assert torch.equal(seen["labels"], held_out.y)
     assert torch.equal(seen["originals"], held_out.x[:10])
     rates = (q.scale.square() + q.mean.square() - 1 - 2 * q.scale.log()).mean(0)
-    assert seen["axes"].tolist() == sorted(rates.topk(2).indices.tolist())
+    assert rates[seen["axes"].long()].sum() >= STEADY * rates.topk(2).values.sum()
     z = torch.zeros(256, 3)
     half = seen["extent"] / 16
     centres = torch.linspace(-seen["extent"] + half, seen["extent"] - half, 16)
@@ -160,6 +161,14 @@ def test_the_snapshot_is_of_the_final_model(finished: Run) -> None:
 def assert_bytes_close(found: Tensor, pixels: Tensor) -> None:
     assert found.dtype == torch.uint8
     assert (found.int() - (255 * pixels).round().int()).abs().max() <= 1
+
+
+def test_a_view_stays_while_its_axes_carry_nearly_as_much_as_others() -> None:
+    weights = torch.tensor([1.0, 0.9, 0.2, 1.1])
+    assert steady_axes(weights, None) == (0, 3)
+    assert steady_axes(weights, (0, 1)) == (0, 1)
+    assert steady_axes(weights, (1, 2)) == (0, 3)
+    assert steady_axes(torch.tensor([2.0]), (0, 0)) == (0, 0)
 
 
 def test_snapshot_of_one_latent_dimension() -> None:

@@ -67,7 +67,12 @@ def gif(frames: UInt8[Tensor, "S H W"], milliseconds: int, scale: int = 1, back:
         raise ValueError(f"The animation has {len(shown):,} frames, but at most {MAX_FRAMES} are accepted.")
     _require_pixels(shown.numel() * scale**2)
     large = shown.repeat_interleave(scale, dim=1).repeat_interleave(scale, dim=2)
-    first, *others = (Image.fromarray(frame) for frame in large.numpy())
+    return animation([Image.fromarray(frame) for frame in large.numpy()], milliseconds)
+
+
+def animation(pictures: Sequence[Image.Image], milliseconds: int) -> bytes:
+    """A looping GIF of pictures that are ready, of `milliseconds` each."""
+    first, *others = pictures
     file = io.BytesIO()
     first.save(file, "GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
     return file.getvalue()

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ui.planes import Drawn, axis_names, on_plane
+from ui.moments import moment
+from ui.planes import Drawn
 from ui.resources import Explored
 from vae_core.config import Config
 from vae_core.datasets import DATASETS
 from vae_core.geometry import lattice, nodes, to_bytes
-from vae_core.planes import axis_plane
+from vae_core.snapshots import Axes
 
 LATTICE_SIDE = 22
 ATLAS_BYTES = 1_900_000
@@ -70,16 +71,14 @@ def _raw(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().numpy().tobytes()
 
 
-def snapshot_message(config: Config, tensors: dict[str, Tensor]) -> bytes:
-    """The plane of a run at one moment, with originals and reconstructions."""
-    first, second = tensors["axes"].tolist()
-    means, axes = tensors["means"].float(), (first, second)
-    plane = axis_plane(axes, torch.zeros(means.shape[1]))
-    ellipses = [tuple(row) for row in tensors["prior"].tolist()]
-    drawn = Drawn(axis_names(axes), plane, on_plane(plane, means), tensors["extent"].item(), ellipses)
-    blobs = {"tiles": tensors["lattice"]} | {name: shown(tensors[name]) for name in ("originals", "reconstructions")}
-    side = round(len(tensors["lattice"]) ** 0.5)
-    return Placed(config, drawn, tensors["labels"]).message(blobs, side=side)
+def snapshot_message(config: Config, tensors: dict[str, Tensor], axes: Axes | None = None) -> bytes:
+    """The plane of a run at one moment, with originals and reconstructions. Raises as `ui.moments.moment`."""
+    seen = moment(tensors, axes)
+    blobs = {name: shown(tensors[name]) for name in ("originals", "reconstructions")}
+    if len(seen.tiles):
+        blobs["tiles"] = seen.tiles
+    side = round(len(seen.tiles) ** 0.5)
+    return Placed(config, seen.drawn, seen.labels).message(blobs, side=side)
 
 
 def shown(examples: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The server around the pages: routes for heavy data, start-up, security headers, and whose browser it is."""
 
 import gc
+import re
 import secrets
 import socket
 import sys
@@ -38,6 +39,7 @@ between its own thread and the server's, and with the default of 5 ms many visit
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 FRESH = {"Cache-Control": "no-store"}
 YEAR = 31_536_000
+AXES = re.compile(r"([0-9]{1,4})_([0-9]{1,4})")
 
 POLICY = "; ".join(
     (
@@ -128,7 +130,7 @@ def metrics(request: Request) -> Response:
 
 
 def snapshot(request: Request) -> Response:
-    """One moment of a run, as `ui.payload` packs it."""
+    """One moment of a run, as `ui.payload` packs it; along the axes `axes=i_j`, or else its own."""
     run = runs.find(request.path_params["run"])
     if run is None:
         return refusal("No such run.")
@@ -136,10 +138,17 @@ def snapshot(request: Request) -> Response:
     path = None if step is None else run.snapshot_path(step)
     if path is None or not path.is_file():
         return refusal("No such snapshot.")
+    named = request.query_params.get("axes")
+    axes = AXES.fullmatch(named or "")
+    if named is not None and axes is None:
+        return refusal("axes must be two whole numbers, i_j.", 422)
     try:
-        message = snapshot_message(run.config(), runs.load_tensors(path))
+        along = (int(axes[1]), int(axes[2])) if axes else None
+        message = snapshot_message(run.config(), runs.load_tensors(path), along)
     except (runs.DamagedRun, KeyError) as error:
         return refusal(f"The snapshot is damaged: {error}", 422)
+    except ValueError as error:
+        return refusal(f"{error}.", 422)
     return Response(message, media_type="application/octet-stream", headers=FOREVER)
 
 

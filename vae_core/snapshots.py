@@ -16,10 +16,23 @@ from vae_core.training import generator_for
 SCATTER = 1_000
 LATTICE_SIDE = 16
 PAIRS = 10
+STEADY = 0.8
+
+Axes = tuple[int, int]
 
 
-def snapshot(config: Config, model: HelmholtzMachine, held_out: Split) -> dict[str, Tensor]:
-    """The latent means of the fixed held-out examples, the decoded lattice on their two leading axes, and pairs.
+def steady_axes(weights: Tensor, before: Axes | None) -> Axes:
+    """The axes of the snapshot before while they carry nearly as much as the two that carry most: dimensions that are
+    much alike change places all the time, and a plane that changes with them cannot be followed."""
+    leading = leading_axes(weights)
+    if before and weights[list(before)].sum() >= STEADY * weights[list(leading)].sum():
+        return before
+    return leading
+
+
+def snapshot(config: Config, model: HelmholtzMachine, held_out: Split, before: Axes | None = None) -> dict[str, Tensor]:
+    """The latent means of the fixed held-out examples, the decoded lattice on the two axes of the snapshot `before`, or
+    on the leading ones, and pairs.
 
     What is drawn, lattice, originals and reconstructions, is bytes: 255 times the values of images and profiles alike.
     """
@@ -29,7 +42,7 @@ def snapshot(config: Config, model: HelmholtzMachine, held_out: Split) -> dict[s
     with torch.no_grad():
         posterior = model.encode(likelihood.observe(shown.x, generator=generator))
         weights = weight_of_dimensions(model, posterior)
-        axes = leading_axes(weights)
+        axes = steady_axes(weights, before)
         points = posterior.mean[:, list(axes)].cpu()
         extent = plane_extent(model, points)
         base = model.centre()

@@ -24,7 +24,7 @@ from vae_core.evaluation import Evaluation, evaluate
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.mailbox import Request
 from vae_core.runs import DamagedRun, Row, Run, Status, load_tensors
-from vae_core.snapshots import snapshot
+from vae_core.snapshots import Axes, snapshot
 from vae_core.steering import STEERABLE, Change, Settings, differences, steered
 from vae_core.trace import gradient_norms, traced
 from vae_core.training import StepInfo, Trainer, choose_device, fit, generator_for
@@ -91,6 +91,7 @@ class Recorder:
         rows = run.rows()
         self.last_row: Row = rows[-1] if rows else {}
         self.said = reported_config(run.config(), rows)
+        self.axes: Axes | None = None
         self.writing = 0.0
         self.before = status.seconds
         self.start = self.last_report = time.monotonic()
@@ -171,7 +172,9 @@ class Recorder:
         result = self.evaluate(self.held_out if whole else self.held_out.head(HELD_OUT))
         if self.latest and not math.isfinite(result.elbo):
             raise diverged(f"The held-out ELBO became {result.elbo}", self.latest)
-        moment = snapshot(self.trainer.config, self.trainer.model, self.held_out)
+        moment = snapshot(self.trainer.config, self.trainer.model, self.held_out, self.axes)
+        first, second = moment["axes"].tolist()
+        self.axes = (first, second)
         self.run.write_snapshot(self.trainer.step, moment)
         rates = moment["weights"].tolist() if moment["by_rate"] else []
         end = time.monotonic()

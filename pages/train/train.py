@@ -7,6 +7,7 @@ from ui.latent_plane import Sources, latent_plane
 from ui.live_curves import live_curves, prepare_curves
 from ui.owner import in_words, may_steer, owner, refusal
 from ui.pictures import sample_strip
+from ui.replay import replay
 from ui.resources import dispatcher
 from ui.steer import controls, go_on
 from ui.step_graph import step_graph
@@ -165,8 +166,11 @@ def watch(run: Run) -> None:
 
     @st.fragment(run_every=REFRESH if started_active else None)
     def moments() -> None:
-        steps = run.snapshots()
+        steps, status = run.snapshots(), run.status()
         if steps:
+            with st.container():
+                if status.state == "paused" or not status.active:
+                    replay(run)
             latent_plane(f"plane-{run.id}", Sources(f"/api/runs/{run.id}/snapshots/{steps[-1]}"))
             st.caption(
                 "Dots: posterior means of held-out examples. Underneath: what the decoder makes of each spot. "

@@ -14,10 +14,13 @@ class Plane {
     this.bar.addEventListener("click", (event) => this.press(event.target.closest("button")));
     this.resized = new ResizeObserver(() => this.measure());
     this.resized.observe(this.stage);
+    this.replayed = ({ detail }) => this.replay(detail);
+    window.addEventListener("elbo-room-moment", this.replayed);
   }
 
   destroy() {
     this.resized.disconnect();
+    window.removeEventListener("elbo-room-moment", this.replayed);
     clearTimeout(this.settled);
     cancelAnimationFrame(this.refining);
   }
@@ -72,6 +75,16 @@ class Plane {
     }
   }
 
+  // another moment of the run that is shown (ui/replay), in a view that stays; none: back to the newest
+  replay({ base, half, message }) {
+    if (!this.data?.url.startsWith(base)) return;
+    if (!message) return this.load(this.data);
+    this.fetched = null;
+    this.show(parse(message), [0, 0, half]);
+    this.scale.hidden = Boolean(this.plane.tiles);
+    this.scale.textContent = "No pictures: those of this moment were decoded on other axes.";
+  }
+
   // the same for every plane of a model
   async weights(url) {
     if (this.decoderUrl !== url) {
@@ -85,14 +98,14 @@ class Plane {
   // what can be decoded; the decoder itself may still be on its way
   get decodable() { return Boolean(this.plane.origin); }
 
-  show(plane) {
+  show(plane, view = this.data.view) {
     this.plane = plane;
     this.points = new Points(plane, this.data.palette);
     this.decoder = plane.atlas ? new Atlas(plane) : null;
     this.landscape = this.heat = this.fine = this.near = this.pointer = null;
     this.cursor = this.data.selection?.at ?? plane.start ?? [0, 0];
     this.hidden = new Set(this.data.hidden);
-    const [x, y, half] = this.data.view ?? [0, 0, plane.extent];
+    const [x, y, half] = view ?? [0, 0, plane.extent];
     this.view = new View(x, y, half, this.stage.clientWidth, this.stage.clientHeight);
     this.wait.hidden = true;
     this.prepare();
