@@ -10,6 +10,7 @@ PROJECT = Path(__file__).parents[1]
 LAYERS = [
     {"noise", "elsewhere", "dashboard"},
     {"team", "distributions", "networks", "config", "profiles", "planes", "paths", "traversals", "separation"},
+    {"durable", "locks", "thinning", "limits"},
     {"magnification", "gaussians", "flows", "pixels", "autoencoder", "families", "bounds", "datasets", "framing"},
     {"likelihoods", "posteriors", "intake"},
     {"priors"},
@@ -17,14 +18,14 @@ LAYERS = [
     {"estimators", "optimisers", "evaluation", "geometry", "portable"},
     {"quadrature", "sampling", "moments", "rules", "defaults"},
     {"aggregate", "closed_form", "generation", "steering"},
-    {"gaps", "holes", "ranges"},
+    {"gaps", "holes", "ranges", "waiting", "mailbox"},
     {"training"},
     {"runs", "snapshots", "trace"},
     {"worker", "publish", "evaluation_command", "marks", "trash", "comparing", "history", "forking"},
     {"parallel"},
     {"launch", "command", "overview", "troubles"},
-    {"embedding", "sweep", "readings", "launch_ray"},
-    {"diagnosis", "foreman"},
+    {"embedding", "sweep", "readings", "launch_ray", "housekeeping"},
+    {"diagnosis", "foreman", "dispatch"},
 ]
 """Of vae_core, lowest first. A module imports modules of lower layers only."""
 
