@@ -123,12 +123,13 @@ def rounded(values: Vector | list[float]) -> Vector:
     return tuple(round(value, DECIMALS) + 0.0 for value in values)
 
 
-def _text(value: float) -> str:
+def write_number(value: float) -> str:
+    """As `read_number` reads it."""
     return f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".") or "0"
 
 
 def _write_vector(vector: Vector) -> str:
-    return "_".join(map(_text, vector))
+    return "_".join(map(write_number, vector))
 
 
 def _write_vectors(vectors: tuple[Vector, ...]) -> str:

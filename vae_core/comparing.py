@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from scipy import stats
+from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
 from vae_core.config import Config
@@ -78,7 +78,7 @@ def _resampled(values: Float[Tensor, "N"], generator: torch.Generator) -> Float[
 
 def _interval(drawn: Float[Tensor, "B"], count: int) -> Interval:
     """Quantiles as far out as Student's t asks for so few runs (the expanded percentile interval, Hesterberg 2015)."""
-    t = stats.t.ppf((1 + LEVEL) / 2, count - 1)
-    tail = stats.norm.cdf(-math.sqrt(count / (count - 1)) * t)
+    t = stdtrit(count - 1, (1 + LEVEL) / 2)
+    tail = ndtr(-math.sqrt(count / (count - 1)) * t)
     low, high = drawn.quantile(drawn.new_tensor([tail, 1 - tail])).tolist()
     return low, high
