@@ -15,6 +15,7 @@ from vae_core.defaults import RECIPES, recipe
 from vae_core.launch import PROJECT
 from vae_core.rules import problems
 from vae_core.runs import Run, Status, load_model
+from vae_core.team import Team
 
 PROGRAM = [sys.executable, "-m", "vae_core.training"]
 
@@ -233,10 +234,12 @@ def test_the_line_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     command.show(Status("running", step=5, total_steps=10, seconds=2.0, rate=1234.5), row)
     line = "[############            ]  50%  1,234 examples/s  2 s left  ELBO -7.50 nats, held out -8.25"
     assert capsys.readouterr().out == "\r" + line.ljust(199)
+    command.show(Status("paused", total_steps=10), {"held_out_elbo": -8.25})  # before the first step
+    assert capsys.readouterr().out.rstrip().endswith("s left  held out -8.25")
 
 
 def test_the_interrupt_handler_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(run: Run, show: object) -> Status:
+    def interrupted(run: Run, show: object, team: Team) -> Status:
         os.kill(os.getpid(), signal.SIGINT)
         return Status("stopped")
 

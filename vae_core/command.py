@@ -19,9 +19,11 @@ from vae_core.estimators import ESTIMATORS
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.networks import ACTIVATIONS
 from vae_core.optimisers import OPTIMISERS, SCHEDULES
+from vae_core.parallel import assembled, follow
 from vae_core.posteriors import POSTERIORS
 from vae_core.priors import PRIORS
 from vae_core.runs import Row, Run, Status
+from vae_core.team import ALONE, Team
 from vae_core.worker import train
 
 BAR = 24
@@ -95,39 +97,53 @@ def show(status: Status, row: Row) -> None:
     """One line that rewrites itself: bar, steps, speed, time left and the bound."""
     done = status.step / max(status.total_steps, 1)
     left = (status.total_steps - status.step) * status.seconds / max(status.step, 1)
+    bounds = [
+        f"{label} {row[name]:.2f}{unit}"
+        for label, name, unit in (("ELBO", "train_elbo", " nats"), ("held out", "held_out_elbo", ""))
+        if name in row  # a run that is paused before its first step has trained on nothing
+    ]
     line = (
         f"[{'#' * round(BAR * done):<{BAR}}] {done:4.0%}  {status.rate:,.0f} examples/s  {left:.0f} s left  "
-        f"ELBO {row['train_elbo']:.2f} nats"
-        + (f", held out {row['held_out_elbo']:.2f}" if "held_out_elbo" in row else "")
+        + ", ".join(bounds)
     )
     print("\r" + line[: shutil.get_terminal_size().columns - 1].ljust(shutil.get_terminal_size().columns - 1), end="")
     sys.stdout.flush()
 
 
-def train_with_bar(run: Run) -> Status:
-    """Trains in this process; Ctrl-C asks the run to stop and keep what it has."""
+def train_with_bar(run: Run, team: Team = ALONE) -> Status:
+    """Trains in this process; Ctrl-C asks the run to stop and keep what it has, and so does torchrun's SIGTERM."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         run.request("stop")
 
-    previous = signal.signal(signal.SIGINT, interrupt)
+    heard = (signal.SIGINT, signal.SIGTERM) if team.joined else (signal.SIGINT,)
+    previous = {number: signal.signal(number, interrupt) for number in heard}
     try:
-        status = train(run, show)
+        status = train(run, show, team=team)
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     print()
     return status
 
 
-def main() -> int:
-    arguments = parser().parse_args()
+def lead(arguments: argparse.Namespace, team: Team) -> int:
+    """Trains what was asked for; the exit code."""
     try:
-        run = Run(arguments.resume) if arguments.resume else runs.create(configured(arguments))
-        run.config()
+        config = Run(arguments.resume).config() if arguments.resume else configured(arguments)
+        team.share(config.schedule.batch_size)
+        team.device(config.device)
+        run = Run(arguments.resume) if arguments.resume else runs.create(config)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{run.config().dataset}: {run.folder}")
-    status = train_with_bar(run)
+    print(f"{config.dataset}: {run.folder}{f', {team.size} processes' if team.joined else ''}", flush=True)
+    status = train_with_bar(run, team)
     print(f"{status.state}: {status.reason or run.folder}")
     return 1 if status.state == "failed" else 0
+
+
+def main() -> int:
+    arguments = parser().parse_args()
+    with assembled() as team:
+        return lead(arguments, team) if team.leads else follow(team)

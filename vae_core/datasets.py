@@ -12,11 +12,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Real, UInt8
+from jaxtyping import Float, Int, Real, UInt8
 from torch import Tensor
 
 from vae_core import profiles
@@ -31,6 +31,27 @@ class Sizes(NamedTuple):
     train: int
     validation: int
     test: int
+
+
+Stream = Callable[..., torch.Generator]
+"""Gives a generator for each tuple of words (whole numbers); another tuple, another stream."""
+
+
+@runtime_checkable
+class Order(Protocol):
+    """An order of examples: a slice of its places gives their numbers."""
+
+    def __getitem__(self, places: slice, /) -> Tensor: ...
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """What a model is trained on, batch by batch."""
+
+    def __len__(self) -> int: ...
+    def to(self, device: torch.device) -> "Examples": ...
+    def order(self, stream: Stream) -> Order: ...
+    def batch(self, numbers: Int[Tensor, "B"]) -> Real[Tensor, "B D"]: ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +69,13 @@ class Split:
 
     def to(self, device: torch.device) -> "Split":
         return Split(self.x.to(device), self.y.to(device))
+
+    def order(self, stream: Stream) -> Tensor:
+        """All examples in a random order."""
+        return torch.randperm(len(self), generator=stream()).to(self.x.device)
+
+    def batch(self, numbers: Int[Tensor, "B"]) -> Real[Tensor, "B D"]:
+        return self.x[numbers]
 
 
 @dataclass(frozen=True)
@@ -204,3 +232,8 @@ DATASETS = {
 def load(name: str, part: Part) -> Split:
     """One part of a named data set. Raises DataUnavailable where files are absent and cannot be downloaded."""
     return DATASETS[name].read(part)
+
+
+def training(name: str) -> Examples:
+    """The whole training part of a named data set. Raises DataUnavailable as `load` does."""
+    return load(name, "train")

@@ -11,12 +11,15 @@ Welling 2014, section 2.4); one that pushes standard normal noise [n, ..., D] th
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from vae_core.noise import drawn
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -66,12 +69,14 @@ class Density(Protocol):
 
 def uniform_like(n: int, parameter: Tensor, generator: torch.Generator) -> Tensor:
     """Uniform numbers [n, *shape of parameter] in [0, 1)."""
-    return torch.rand((n, *parameter.shape), generator=generator, device=parameter.device, dtype=parameter.dtype)
+    make = partial(torch.rand, generator=generator, device=parameter.device, dtype=parameter.dtype)
+    return drawn((n, *parameter.shape), generator, make)
 
 
 def normal_like(n: int, parameter: Tensor, generator: torch.Generator) -> Tensor:
     """Standard normal numbers [n, *shape of parameter]."""
-    return torch.randn((n, *parameter.shape), generator=generator, device=parameter.device, dtype=parameter.dtype)
+    make = partial(torch.randn, generator=generator, device=parameter.device, dtype=parameter.dtype)
+    return drawn((n, *parameter.shape), generator, make)
 
 
 class Located:

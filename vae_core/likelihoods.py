@@ -6,6 +6,7 @@ A new likelihood is one density, one family (if none of these fits) and one entr
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Real
@@ -15,6 +16,7 @@ from vae_core.config import ModelConfig
 from vae_core.distributions import Bernoulli, ContinuousBernoulli, Normal
 from vae_core.families import DiagonalGaussianFamily, Family, FromLogits, bounded_scale
 from vae_core.gaussians import LowRankNormal
+from vae_core.noise import drawn
 from vae_core.pixels import TOP, Categorical, DiscretisedLogistic, Laplace, StudentT
 
 RANK = 4
@@ -115,8 +117,8 @@ def binarise(x: Real[Tensor, "*batch D"], *, generator: torch.Generator) -> Floa
     """
     if x.dtype != torch.uint8:
         raise ValueError(f"x must be uint8 grey levels to be binarised; got {x.dtype}: use the likelihood 'gaussian'")
-    uniform = torch.rand(x.shape, generator=generator, device=x.device)
-    return (uniform * 255 < x).float()
+    uniform = drawn(x.shape, generator, partial(torch.rand, generator=generator, device=x.device))
+    return (uniform * 255 < x).to(torch.get_default_dtype())
 
 
 def grey(x: Real[Tensor, "*batch D"], *, generator: torch.Generator) -> Float[Tensor, "*batch D"]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vae_core.distributions import LEVELS, REAL, Located, Support, normal_like, uniform_like
+from vae_core.noise import drawn
 
 TOP = 255
 
@@ -29,7 +30,7 @@ class Categorical:
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n *batch D"]:
         edges = self.logits.softmax(-1).cumsum(-1).expand(n, *self.logits.shape)
-        place = uniform_like(n, self.logits[..., :1], generator) * edges[..., -1:]
+        place = uniform_like(n, self.logits[..., 0], generator).unsqueeze(-1) * edges[..., -1:]
         return (edges <= place).sum(-1).clamp_max(TOP).to(self.logits.dtype) / TOP
 
     def log_prob(self, x: Float[Tensor, "*#batch D"]) -> Float[Tensor, "..."]:
@@ -93,6 +94,10 @@ class Laplace(Located):
         return (-(x - self.loc).abs() / self.scale - (2 * self.scale).log()).sum(-1)
 
 
+def _gamma(concentration: Tensor, generator: torch.Generator) -> Tensor:
+    return torch._standard_gamma(concentration.contiguous(), generator)  # pyright: ignore[reportPrivateImportUsage]
+
+
 @dataclass(frozen=True)
 class StudentT(Located):
     """Independent Student's t of `freedom` degrees: tails of a power law, so that outliers pull little."""
@@ -105,8 +110,8 @@ class StudentT(Located):
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n *batch D"]:
         noise = normal_like(n, self.loc, generator)
-        half = (0.5 * self.freedom).expand(noise.shape).contiguous()
-        gamma = torch._standard_gamma(half, generator)  # pyright: ignore[reportPrivateImportUsage]
+        half = 0.5 * self.freedom
+        gamma = drawn(noise.shape, generator, lambda shape: _gamma(half.expand(shape), generator))
         return self.loc + self.scale * noise * (half / gamma).sqrt()
 
     def log_prob(self, x: Float[Tensor, "*#batch D"]) -> Float[Tensor, "..."]:

@@ -75,8 +75,8 @@ class GivenGaussianPrior(nn.Module):
     def __init__(self, size: int, mean: Sequence[float] = (), covariance: Sequence[float] = ()) -> None:
         super().__init__()
         loc, tril = given_gaussian(size, mean, covariance)
-        self.register_buffer("loc", loc.float(), persistent=False)
-        self.register_buffer("scale_tril", tril.float(), persistent=False)
+        self.register_buffer("loc", loc.to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer("scale_tril", tril.to(torch.get_default_dtype()), persistent=False)
 
     def forward(self) -> FullNormal:
         return FullNormal(self.loc, self.scale_tril)
@@ -98,7 +98,7 @@ class LearnedGaussianPrior(nn.Module):
 def spread_normals(count: int, size: int) -> Float[Tensor, "count size"]:
     """Evenly spread points of N(0, I): a Sobol sequence through the normal quantile."""
     points = SobolEngine(size).draw(count + 1, dtype=torch.float64)[1:]
-    return torch.special.ndtri(points).float()
+    return torch.special.ndtri(points).to(torch.get_default_dtype())
 
 
 class MixturePrior(nn.Module):

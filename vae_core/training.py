@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -13,14 +14,16 @@ from torch import Tensor
 from vae_core import datasets
 from vae_core.bounds import Objective
 from vae_core.config import Config
-from vae_core.datasets import DATASETS, Split
+from vae_core.datasets import DATASETS, Examples, Order
 from vae_core.estimators import ESTIMATORS
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.model import HelmholtzMachine, machine
 from vae_core.optimisers import OPTIMISERS, SCHEDULES
 from vae_core.rules import check
 from vae_core.steering import Change, steered
+from vae_core.team import ALONE, Team
 
+CPU = torch.device("cpu")
 Look = Callable[[Tensor, torch.Generator], None]
 
 
@@ -63,18 +66,21 @@ class Trainer:
     and step are the whole state; `changes` of the recipe hold from their steps on, whenever those are reached.
     """
 
-    def __init__(self, config: Config, train: Split, device: torch.device) -> None:
+    def __init__(self, config: Config, train: Examples, device: torch.device, team: Team = ALONE) -> None:
         check(config)
-        self.config, self.device, self.step = config, device, 0
+        team.share(config.schedule.batch_size)
+        team.tell("begin", config.to_json())
+        self.config, self.device, self.team, self.step = config, device, team, 0
         self.changes: list[Change] = []
         self.cycle = 0
         self.train = train.to(device)
         self.model = new_model(config).to(device)
+        self.averaging = team.averaging(self.model)
         schedule = config.schedule
         self.optimiser = OPTIMISERS[schedule.optimiser](self.model.parameters(), lr=schedule.learning_rate)
-        self.generator = generator_for(device, config.seed, 1)
+        self.generator = team.shared(generator_for(device, config.seed, 1))
         self.steps_per_epoch = len(train) // schedule.batch_size
-        self._order: tuple[int, Tensor] | None = None
+        self._order: tuple[int, Order] | None = None
 
     @property
     def total_steps(self) -> int:
@@ -82,6 +88,7 @@ class Trainer:
 
     def steer(self, *changes: Change) -> None:
         """Takes over changes of the recipe, in the order of their steps. Raises ValueError for what does not fit."""
+        self.team.tell("steer", "\n".join(change.to_json() for change in changes))
         self.changes += changes
         self._obey()
 
@@ -95,15 +102,14 @@ class Trainer:
     def _batch(self) -> Tensor:
         epoch, place = divmod(self.step, self.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
-            cpu = torch.device("cpu")
-            permutation = torch.randperm(len(self.train), generator=generator_for(cpu, self.config.seed, 2, epoch))
-            self._order = (epoch, permutation.to(self.device))
+            self._order = (epoch, self.train.order(partial(generator_for, CPU, self.config.seed, 2, epoch)))
         size = self.config.schedule.batch_size
-        return self.train.x[self._order[1][place * size : (place + 1) * size]]
+        return self.train.batch(self.team.own(self._order[1][place * size : (place + 1) * size]))
 
     def advance(self, look: Look | None = None) -> StepInfo:
         """One update of all parameters by one batch. `look` is called when gradients are there and parameters not yet
         updated, with what the model saw and a generator that draws what the estimator drew."""
+        self.team.tell("advance")
         config, objective = self.config, self.config.objective
         warmup = objective.warmup_epochs * self.steps_per_epoch
         beta = objective.beta * min(1.0, (self.step + 1) / warmup) if warmup else objective.beta
@@ -114,8 +120,8 @@ class Trainer:
 
         x = LIKELIHOODS[config.model.likelihood].observe(self._batch(), generator=self.generator)
         again = self.generator.clone_state() if look else None
-        estimate = ESTIMATORS[objective.estimator].estimate(
-            self.model,
+        estimate = self.averaging(
+            ESTIMATORS[objective.estimator].estimate,
             x,
             Objective(objective).with_beta(beta),
             objective.draws,
@@ -132,6 +138,7 @@ class Trainer:
         with torch.no_grad():
             terms = estimate.terms
             stats = torch.stack([-loss.detach(), terms.log_lik.detach().mean(), terms.kl.detach().mean()])
+            stats = self.team.mean(stats)
         return StepInfo(self.step, self.step / self.steps_per_epoch, rate, beta, stats)
 
     def state(self) -> dict[str, Tensor]:
@@ -144,6 +151,7 @@ class Trainer:
 
     def restore(self, parameters: dict[str, Tensor], state: dict[str, Tensor]) -> None:
         """Goes on from where `state()` and the model's `state_dict()` were taken."""
+        self.team.tell("restore", parameters, state)
         self.model.load_state_dict(parameters)
         saved = self.optimiser.state_dict()
         moments: dict[int, dict[str, Tensor]] = {}
@@ -160,8 +168,7 @@ class Trainer:
 
 def new_model(config: Config) -> HelmholtzMachine:
     """The model of a recipe, on the CPU, with the initial parameters of its seed."""
-    cpu = torch.device("cpu")
-    return machine(config.model, DATASETS[config.dataset].shape, generator=generator_for(cpu, config.seed, 0))
+    return machine(config.model, DATASETS[config.dataset].shape, generator=generator_for(CPU, config.seed, 0))
 
 
 def fit(trainer: Trainer) -> Iterator[StepInfo]:
@@ -172,7 +179,7 @@ def fit(trainer: Trainer) -> Iterator[StepInfo]:
 
 def load_trainer(config: Config) -> Trainer:
     """A trainer over the training part of the recipe's data set, on the recipe's device."""
-    return Trainer(config, datasets.load(config.dataset, "train"), choose_device(config.device))
+    return Trainer(config, datasets.training(config.dataset), choose_device(config.device))
 
 
 if __name__ == "__main__":
