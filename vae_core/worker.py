@@ -26,6 +26,7 @@ from vae_core.mailbox import Request
 from vae_core.runs import DamagedRun, Row, Run, Status, load_tensors
 from vae_core.snapshots import Axes, snapshot
 from vae_core.steering import STEERABLE, Change, Settings, differences, steered
+from vae_core.team import ALONE, Team
 from vae_core.trace import gradient_norms, traced
 from vae_core.training import StepInfo, Trainer, choose_device, fit, generator_for
 
@@ -236,6 +237,7 @@ class Helm:
                 self.kept = True
             while self.paused and not (self.stopping or self.single):
                 time.sleep(PAUSE_SECONDS)
+                self.trainer.team.tell("wait")  # whoever hears nothing for long takes this process for dead
                 self._take()
             self.recorder.go_on()
 
@@ -333,21 +335,21 @@ def silent(status: Status, row: Row) -> None:
     """The progress display of a process that nobody watches."""
 
 
-def train(run: Run, progress: Progress = silent, threads: int = THREADS) -> Status:
+def train(run: Run, progress: Progress = silent, threads: int = THREADS, team: Team = ALONE) -> Status:
     """Trains a run to its end, or until stopped, from its newest checkpoint on; `progress` is called at every report.
 
-    On the CPU a large model takes `threads` threads.
+    On the CPU a large model takes `threads` threads. Of a team this is the process that leads.
 
     Raises BlockingIOError if another process trains it.
     """
     with run.lock():
         try:
             run.write_status(replace(_last_status(run), state="preparing", reason=""))
-            return _train(run, progress, threads)
+            return _train(run, progress, threads, team)
         except OSError as error:
             return _fail(run, durable.explained(error))
         except (Diverged, ValueError, RuntimeError) as error:
-            return _fail(run, str(error))
+            return _fail(run, team.explained(error))
         finally:
             with suppress(OSError):
                 run.forget_requests()  # one that came too late must not stop the run when it is resumed
@@ -371,10 +373,10 @@ def _fail(run: Run, reason: str) -> Status:
     return status
 
 
-def _train(run: Run, progress: Progress, threads: int) -> Status:
+def _train(run: Run, progress: Progress, threads: int, team: Team) -> Status:
     config = run.config()
-    device = choose_device(config.device)
-    trainer = Trainer(config, datasets.load(config.dataset, "train"), device)
+    device = choose_device(team.device(config.device))
+    trainer = Trainer(config, datasets.training(config.dataset), device, team)
     held_out = datasets.load(config.dataset, "validation").to(device)
     if device.type == "cpu":
         torch.set_num_threads(useful_threads(trainer, threads))
@@ -421,7 +423,7 @@ def warm_up() -> None:
     for _ in fit(trainer):
         pass
     snapshot(tiny, trainer.model, split.to(trainer.device))
-    evaluate(trainer.model, LIKELIHOODS["bernoulli"].observe, trainer.train.x, generator=trainer.generator)
+    evaluate(trainer.model, LIKELIHOODS["bernoulli"].observe, split.head(64).x, generator=trainer.generator)
 
 
 def write_log(run: Run) -> None:
