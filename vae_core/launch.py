@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vae_core.runs import Run
 
@@ -28,6 +28,8 @@ def in_worker_environment() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**ENVIRONMENT, **os.environ})
 
 
+@runtime_checkable
+@runtime_checkable
 class Launcher(Protocol):
     """A place where runs train. It starts what it is given, at once; it neither queues nor chooses."""
 
