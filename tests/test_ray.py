@@ -39,6 +39,7 @@ SETTINGS = {
     "RAY_health_check_period_ms": "300",
     "RAY_health_check_failure_threshold": "3",
     "RAY_worker_niceness": "0",
+    "RAY_raylet_start_wait_time_s": "200",
     "PYTHONPATH": str(PROJECT),
     "PATH": f"{RAY.parent}:{os.environ['PATH']}",
 }
@@ -113,17 +114,30 @@ def start_node(node: str, how: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([RAY, "start", *how.split(), *common.split()], env={**os.environ, NODE_VARIABLE: node})
 
 
+def node_of(run: Run) -> str:
+    """The node of the cluster on which it trained last, as its log says."""
+    return run.log(1).split()[-1]
+
+
 def test_a_cluster_of_two_nodes_trains_and_survives_the_loss_of_one(cluster: Cluster) -> None:
     launcher = RayLauncher(cluster.address)
+    graphic = runs.create(replace(SMALL, device="cuda"))
     first, second, third = (runs.create(lasting(400)) for _ in range(3))
     for run in (first, second):
+        run.request("pause")  # before the first step, until it is this run's turn below
+    for run in (graphic, first, second):
         launcher.start(run)
         assert run.status().state == "queued"
         assert launcher.pending(run)
     launcher.close()  # an app that ends
-    wait_until(lambda: all(run.locked() for run in (first, second)), PATIENCE)
+    wait_until(lambda: all(run.recorded_status().state == "paused" for run in (first, second)), 2 * PATIENCE)
     nodes = {cluster.trains_on(run): run for run in (first, second)}
     assert set(nodes) == set(NODES)
+
+    # what wants a GPU was sent to the node that says it has one
+    wait_for_state(graphic, "failed", PATIENCE)
+    assert graphic.status().reason == "device is 'cuda', but 0 CUDA devices are here; use 'cpu'"
+    assert node_of(graphic) == node_of(nodes["other"]) != node_of(nodes["head"])
 
     # what finds no place waits, and is cancelled while it does
     launcher = RayLauncher(cluster.address)
@@ -136,13 +150,15 @@ def test_a_cluster_of_two_nodes_trains_and_survives_the_loss_of_one(cluster: Clu
 
     # the other node is lost, with the run that it trains
     lost, kept = nodes["other"], nodes["head"]
+    lost.request("resume")
     wait_for_step(lost, 1)
     lost.request("pause")
-    wait_for_state(lost, "paused", PATIENCE)
+    wait_until(lambda: int(lost.checkpoints()[-1].name) > 0, PATIENCE)
     checkpoint = int(lost.checkpoints()[-1].name)
-    assert 0 < checkpoint < 4000
+    assert checkpoint < 4000
     lost.request("resume")
     wait_for_step(lost, checkpoint + 1)
+    lost_node = node_of(lost)
     kill(cluster.node("other"))
     assert lost.status().state == "queued"
     kept.request("stop")
@@ -154,9 +170,17 @@ def test_a_cluster_of_two_nodes_trains_and_survives_the_loss_of_one(cluster: Clu
     assert steps == sorted(set(steps))
     assert (steps[0], steps[-1]) == (1, 4000)
     assert_fully_trained(lost)
-    log = (lost.folder / "worker.log").read_text().splitlines()
-    assert len(log) == len({line.split()[-1] for line in log}) == 2  # it says on which node it trained
+    assert [line.split()[-1] for line in lost.log(9).splitlines()] == [lost_node, node_of(kept)]
+
+    # GPUs went with that node
+    graphic = runs.create(replace(SMALL, device="cuda"))
+    launcher.start(graphic)
+    sentence = "Waiting for a GPU: no node of the Ray cluster has one at present."
+    wait_until(lambda: graphic.status().reason == sentence, PATIENCE)
+    graphic.request("stop")
     wait_until(lambda: not elsewhere.names(runs.runs_root()), PATIENCE)
+    assert graphic.status().state == "stopped"
+    launcher.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,13 +18,15 @@ from torch import Tensor
 
 from vae_core import datasets, runs
 from vae_core.config import Config
+from vae_core.dashboard import ADDRESS_VARIABLE
 from vae_core.datasets import DATASETS, Spec, Split
 from vae_core.dispatch import Dispatcher
 from vae_core.distributions import Density
 from vae_core.evaluation import rate_splits, weight_of_dimensions
 from vae_core.gaps import can_measure_gaps
 from vae_core.holes import Landscape, landscape
-from vae_core.launch import LocalLauncher
+from vae_core.launch import Launcher, LocalLauncher
+from vae_core.launch_ray import RayLauncher
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.limits import Limits
 from vae_core.model import HelmholtzMachine
@@ -42,15 +45,26 @@ CHUNK = 200
 CPU = torch.device("cpu")
 
 
-def dispatcher() -> Dispatcher:
-    """Queues runs, and has them trained. Raises ValueError if the environment sets no sensible limits."""
-    return _dispatcher(runs.runs_root())
+def dispatcher(place: str = LocalLauncher.kind) -> Dispatcher:
+    """Queues runs, and has them trained in a place of `dispatchers`."""
+    return dispatchers()[place]
+
+
+def dispatchers() -> dict[str, Dispatcher]:
+    """One for every place where runs can train: this machine, and a Ray cluster if the environment names one.
+
+    Raises ValueError if the environment sets no sensible limits, or what is no address.
+    """
+    return _dispatchers(runs.runs_root())
 
 
 @lru_cache(maxsize=1)
-def _dispatcher(root: Path) -> Dispatcher:
-    limits = Limits.from_environment()
-    return Dispatcher(LocalLauncher(limits.workers), limits)
+def _dispatchers(root: Path) -> dict[str, Dispatcher]:
+    limits, cluster = Limits.from_environment(), os.environ.get(ADDRESS_VARIABLE, "").strip()
+    launchers: list[Launcher] = [LocalLauncher(limits.workers)]
+    if cluster:
+        launchers.append(RayLauncher(cluster))
+    return {launcher.kind: Dispatcher(launcher, limits) for launcher in launchers}
 
 
 def pretrained_names() -> list[str]:

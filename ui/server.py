@@ -266,11 +266,13 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     # with a folder named pages, the first session of a server would look for flat pages and refuse a deep link
     PagesManager.uses_pages_directory = False
     torch.set_num_threads(1)  # many short computations side by side, beside workers that train: more would only wait
-    resources.dispatcher().open()
+    for dispatcher in resources.dispatchers().values():
+        dispatcher.open()
     sys.setswitchinterval(HANDOVER)
     _no_delay()
     gc.collect()
     gc.freeze()
     resources.landscape_of(resources.PRETRAINED / resources.PREFERRED)  # loaded before the first visitor asks for it
     yield {}
-    resources.dispatcher().close()
+    for dispatcher in resources.dispatchers().values():
+        dispatcher.close()

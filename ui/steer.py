@@ -5,7 +5,8 @@ from typing import Any
 import streamlit as st
 
 from ui.owner import as_owner, refusal
-from ui.resources import dispatcher
+from ui.places import place_choice, where
+from ui.resources import dispatcher, dispatchers
 from vae_core.estimators import ESTIMATORS
 from vae_core.runs import Run, Status
 from vae_core.steering import steered
@@ -87,19 +88,22 @@ def go_on(run: Run, status: Status) -> None:
     """What a run that has ended can still do: be trained on."""
     if status.state != "finished":
         begun = bool(run.checkpoints())
-        st.button(
-            "Go on" if begun else "Start again", icon=":material/play_arrow:",
-            on_click=as_owner, args=(run, dispatcher().submit, run),
-            help="Trains on from the last checkpoint, as if it had never ended." if begun else "From the first step.",
-        )  # fmt: skip
+        how = "Trains on from the last checkpoint, as if it had never ended." if begun else "From the first step."
+        for place, there in dispatchers().items():
+            st.button(
+                f"{'Go on' if begun else 'Start again'}{where(place)}", icon=":material/play_arrow:",
+                on_click=as_owner, args=(run, there.submit, run), key=f"go on {place}", help=how,
+            )  # fmt: skip
         return
     config = run.present_config()
 
     def extend() -> None:
-        dispatcher().submit(run, {"epochs": config.schedule.epochs + st.session_state["more epochs"]})
+        epochs = config.schedule.epochs + st.session_state["more epochs"]
+        dispatcher(place).submit(run, {"epochs": epochs})
 
     with st.popover("Train on", icon=":material/more_time:"):
         st.number_input("More epochs", 1, 10_000 - config.schedule.epochs, MORE, key="more epochs")
+        place = place_choice()
         st.button(
             "Train on", on_click=as_owner, args=(run, extend), type="primary",
             help="With a learning-rate schedule of its own.",

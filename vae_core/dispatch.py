@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from vae_core import runs
+from vae_core import elsewhere, runs
 from vae_core.config import Config
 from vae_core.housekeeping import keep_house, used_by
 from vae_core.launch import Launcher
@@ -99,6 +99,7 @@ class Dispatcher:
             self._admit(run.owner, disk)
             if entry:
                 self.queue.remove(entry)
+            elsewhere.take_back(run.folder)
             run.forget_requests()
             if change:
                 run.request("change", **change)
@@ -119,6 +120,7 @@ class Dispatcher:
         try:
             with run.lock():  # a worker that is on its way finds the run stopped
                 run.write_status(replace(status, state="stopped", reason=CANCELLED))
+                elsewhere.take_back(run.folder)
         except BlockingIOError:
             return False
         self.queue.remove(entry)

@@ -40,6 +40,7 @@ RUNS_VARIABLE = "ELBO_ROOM_RUNS"
 KEPT_CHECKPOINTS = 8
 KEPT_SNAPSHOTS = 300
 QUEUE_PATIENCE = 30.0
+TAIL = 5
 
 State = Literal["queued", "preparing", "running", "paused", "finished", "stopped", "failed"]
 ACTIVE: tuple[State, ...] = ("queued", "preparing", "running", "paused")
@@ -134,11 +135,15 @@ class Run:
         text = json.dumps(asdict(replace(status, updated=time.time())))
         write_atomically(self.folder / "status.json", text.encode(), lasting=status.state != "running")
 
-    def log_tail(self, lines: int = 5) -> str:
+    def log(self, lines: int) -> str:
+        """The last lines that its workers have printed."""
         path = self.folder / "worker.log"
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        tail = text.strip().splitlines()[-lines:]
-        return "End of its log: " + "\n".join(tail) if tail else ""
+        return "\n".join(text.strip().splitlines()[-lines:])
+
+    def log_tail(self) -> str:
+        tail = self.log(TAIL)
+        return f"End of its log: {tail}" if tail else ""
 
     @property
     def owner(self) -> str:

@@ -7,6 +7,7 @@ from ui.latent_plane import Sources, latent_plane
 from ui.live_curves import live_curves, prepare_curves
 from ui.owner import in_words, may_steer, owner, refusal
 from ui.pictures import sample_strip
+from ui.places import place_choice
 from ui.replay import replay
 from ui.resources import dispatcher
 from ui.steer import controls, go_on
@@ -31,6 +32,7 @@ from vae_core.rules import problems
 from vae_core.runs import DamagedRun, Run, Status
 
 OFTEN, REFRESH, SELDOM = 0.5, 1.0, 2.0
+LOG_LINES = 50
 AXES = {"epoch": "by epoch", "seconds": "by seconds of training"}
 
 
@@ -54,19 +56,20 @@ def set_up() -> None:
     note = download_note(dataset)
     if note:
         st.info(note)
+    place = place_choice()
     if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=bool(found)):
-        begin(config)
+        begin(config, place)
     own_runs()
     prepare_curves("prepare")
 
 
-def begin(config: Config) -> None:
-    """A new run, which waits for its turn, and its page."""
+def begin(config: Config, place: str) -> None:
+    """A new run, which waits for its turn in a place, and its page."""
     if not owner():
         st.error("This browser keeps no cookies, so that a run could not be known as yours. Allow them, and reload.")
         return
     try:
-        run = dispatcher().create(config, owner())
+        run = dispatcher(place).create(config, owner())
     except (ValueError, OSError) as error:
         st.error(in_words(error))
         return
@@ -97,7 +100,7 @@ def header(run: Run, status: Status) -> None:
     if turn:
         st.progress(done, queue_line(turn, dispatcher().at_limit(run.owner)))
     elif status.state in ("queued", "preparing"):
-        st.progress(0.0, "Preparing: reading the data …")
+        st.progress(done, status.reason or "Preparing: reading the data …")
     elif status.active and run.requested("stop"):
         st.progress(done, "Stopping: keeping the partial model …")
     elif status.state == "paused":
@@ -179,6 +182,13 @@ def watch(run: Run) -> None:
         elif started_active:
             st.caption("The first picture comes with the first step.")
 
+    @st.fragment(run_every=SELDOM if started_active else None)
+    def printed() -> None:
+        log = run.log(LOG_LINES)
+        if log:
+            with st.expander("Log"):
+                st.code(log, language=None)
+
     top()
     left, right = st.columns(2, gap="large")
     with left:
@@ -196,6 +206,8 @@ def watch(run: Run) -> None:
         )
         live_curves(f"curves-{run.id}", f"/api/runs/{run.id}/metrics", axis or "epoch", started_active)
         st.caption(f"{bound_note(config)} {objective_note(run.present_config())}")
+
+    printed()
 
 
 asked = st.query_params.get("run")
