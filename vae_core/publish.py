@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vae_core import datasets, runs
+from vae_core import cards, datasets, runs
 from vae_core.config import Config
 from vae_core.datasets import DATASETS, Split
 from vae_core.evaluation import evaluate, posterior_means
@@ -69,37 +69,18 @@ def manifold_picture(config: Config, model: HelmholtzMachine, sample: Split) -> 
 
 
 def card(name: str, config: Config, metrics: dict[str, float | int | str]) -> str:
-    """The model card, Markdown with the front matter that hubs read."""
-    spec, likelihood = DATASETS[config.dataset], LIKELIHOODS[config.model.likelihood]
-    model, schedule = config.model, config.schedule
-    layers = "-".join(map(str, model.widths))
-    noun = "image" if spec.kind == "image" else "example"
-    return f"""---
-license: mit
-tags: [variational-autoencoder]
----
-# {name}
-
-A variational autoencoder of {spec.label} with {" and ".join(map(str, model.layers))} latent dimensions.
-
-| | |
-|---|---|
-| network | {model.network}, widths {layers}, {model.activation}; the decoder mirrors the encoder |
-| likelihood | {likelihood.label} |
-| posterior, prior | Gaussian with diagonal covariance, standard normal |
-| training | {schedule.epochs} epochs of {spec.sizes.train:,} {noun}s, batch {schedule.batch_size}, \
-{schedule.optimiser} with the {schedule.schedule} schedule, peak {schedule.learning_rate:g}, seed {config.seed}, \
-{metrics["train_seconds"]:.0f} s |
-| test ELBO | **{metrics["test_elbo"]:.2f} ± {metrics["test_elbo_se"]:.2f} nats per {noun}** ({likelihood.bounds}; \
-{metrics["test_examples"]:,} test {noun}s, {metrics["draws"]} draws of z each) |
-| rate (KL) | {metrics["test_rate"]:.2f} nats |
-| distortion | {metrics["test_distortion"]:.2f} nats |
-| active units | {metrics["test_active_units"]} of {model.layers[0]} (variance of posterior means above 0.01) |
-
-`sample.npz` holds {metrics["sample_examples"]:,} {noun}s of the validation part, never trained on.
-Data: {spec.source}. Licence of the data: {spec.licence}. Licence of the weights: MIT.
-Made by `make weights`.
-"""
+    """The model card of a published model."""
+    kind = cards.noun(config)
+    measured = {key.removeprefix("test_"): value for key, value in metrics.items()}
+    how = f"{metrics['test_examples']:,} test {kind}s, {metrics['draws']} draws of z each"
+    return cards.card(
+        name,
+        config,
+        {"trained in": f"{metrics['train_seconds']:.0f} s"} | cards.result_rows(config, "test", measured, how),
+        f"`sample.npz` holds {metrics['sample_examples']:,} {kind}s of the validation part, never trained on.\n"
+        f"{cards.data_line(config)} Licence of the weights: MIT.\nMade by `make weights`.",
+        front="license: mit\n",
+    )
 
 
 def publish(run: runs.Run, target: Path) -> None:
