@@ -14,14 +14,19 @@ if get_script_run_ctx(suppress_warning=True) is None:
         exception_handlers=server.HANDLERS,
     )
 else:
+    from ui.owner import account
     from ui.theme import apply_look
 
     apply_look()
-    st.navigation(
+    page = st.navigation(
         [
             st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True),
             st.Page("pages/train/train.py", title="Train", icon=":material/model_training:", url_path="train"),
+            st.Page("pages/train/sweep.py", title="Sweep", icon=":material/grid_view:", url_path="sweep"),
+            st.Page("pages/runs/runs.py", title="Runs", icon=":material/table_rows:", url_path="runs"),
             st.Page("pages/explore/plane.py", title="Explore", icon=":material/explore:", url_path="explore"),
         ],
         position="top",
-    ).run()
+    )
+    account()
+    page.run()

@@ -24,8 +24,8 @@ LAYERS = [
     {"worker", "publish", "evaluation_command", "marks", "trash", "comparing", "history", "forking", "reports"},
     {"parallel"},
     {"launch", "command", "overview", "troubles", "again", "importing"},
-    {"embedding", "sweep", "readings", "launch_ray", "housekeeping", "archive"},
-    {"diagnosis", "foreman", "dispatch"},
+    {"embedding", "grid", "readings", "launch_ray", "housekeeping", "archive"},
+    {"diagnosis", "foreman", "dispatch", "sweep", "sweeps"},
 ]
 """Of vae_core, lowest first. A module imports modules of lower layers only."""
 

@@ -13,8 +13,9 @@ import pytest
 from vae_core import sweep
 from vae_core.command import configured
 from vae_core.defaults import RECIPES
+from vae_core.grid import Point, axis
 from vae_core.runs import Run, Status
-from vae_core.sweep import MEASURES, axis, label, plot, points, table
+from vae_core.sweep import MEASURES, label, plot, points, table
 
 QUICK = ["--epochs", "1", "--widths", "8", "--device", "cpu"]
 GRID = ["--grid", "beta=0.5,4", "--grid", "widths=8 8,16", "--seeds", "0", "1"]
@@ -35,7 +36,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: Captured, *arguments: str) -> 
     return Outcome(code, printed.out, printed.err)
 
 
-def parsed(*arguments: str) -> list[sweep.Point]:
+def parsed(*arguments: str) -> list[Point]:
     return points(sweep.parser().parse_args([*QUICK, "--out", "unused", *arguments]))
 
 
@@ -173,8 +174,8 @@ def test_a_failed_run_ends_the_sweep(monkeypatch: pytest.MonkeyPatch, capsys: Ca
         (["--grid", "latent=2,0"], "latent=0,seed=0: Latent dimension is 0, but must be from 1 to 64."),
         (["--grid", "latent=2,two"], "the grid's {'latent': 'two'} cannot be read: argument --latent"),
         (["--grid", "prior=standard_normal,bernoulli"], "A binary code needs"),
-        (["--grid", "seed=1,2"], "seed is no axis of the grid: use --seeds"),
-        (["--grid", "dataset=digits,mnist"], "dataset is no axis of the grid: use --dataset"),
+        (["--grid", "seed=1,2"], "seed is no axis of the grid: use the seeds"),
+        (["--grid", "dataset=digits,mnist"], "dataset is no axis of the grid: use a sweep for each"),
         (["--grid", "beta=1,1"], "give every setting, value and seed once"),
         (["--grid", "beta=1", "--grid", "beta=2"], "give every setting, value and seed once"),
         (["--seeds", "0", "0"], "give every setting, value and seed once"),

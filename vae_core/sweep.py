@@ -8,13 +8,11 @@ import json
 import math
 import statistics
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vae_core.command import add_recipe, adjusted, configured, train_with_bar
-from vae_core.config import Config
-from vae_core.rules import problems
+from vae_core.command import add_recipe, configured, train_with_bar
+from vae_core.grid import TWICE, Point, axis, combinations
 from vae_core.runs import DamagedRun, Run, create_at
 
 MEASURES = {
@@ -25,57 +23,12 @@ MEASURES = {
 }
 
 
-@dataclass(frozen=True)
-class Point:
-    """One setting of the grid with one seed, and the folder of its run."""
-
-    setting: dict[str, str]
-    seed: int
-    config: Config
-
-    @property
-    def name(self) -> str:
-        """A folder name: setting=value, joined by commas."""
-        parts = [f"{key}={value}" for key, value in {**self.setting, "seed": self.seed}.items()]
-        return ",".join(parts).replace(" ", "-").replace("/", "-")
-
-
-def axis(text: str) -> tuple[str, list[str]]:
-    """`name=value,value,…`; a value of several numbers is written with spaces, as in widths='512 256,64'."""
-    name, found, values = text.partition("=")
-    if not found or not name or not all(values.split(",")):
-        raise argparse.ArgumentTypeError(f"{text!r} must look like beta=0.5,1,4")
-    return name.replace("-", "_"), values.split(",")
-
-
 def points(arguments: argparse.Namespace) -> list[Point]:
-    """Every combination of the grid with every seed. Raises ValueError for unknown names and impossible settings."""
-    options = argparse.ArgumentParser(prog="--grid", exit_on_error=False, allow_abbrev=False)
-    add_recipe(options.add_argument)
-    base, grid = configured(arguments), dict(arguments.grid)
-    for name, instead in (("seed", "--seeds"), ("dataset", "--dataset, one sweep for each")):
-        if name in grid:
-            raise ValueError(f"{name} is no axis of the grid: use {instead}")
-    out: list[Point] = []
-    for values in itertools.product(*grid.values()):
-        setting = dict(zip(grid, values, strict=True))
-        words = [w for key, value in setting.items() for w in (f"--{key.replace('_', '-')}", *value.split())]
-        try:
-            chosen, unknown = options.parse_known_args(words)
-        except argparse.ArgumentError as error:
-            raise ValueError(f"the grid's {setting} cannot be read: {error}") from error
-        if unknown:
-            raise ValueError(f"the grid names settings that do not exist: {unknown[0].lstrip('-')}")
-        given: dict[str, Any] = {name: value for name, value in vars(chosen).items() if name in grid}
-        for seed in arguments.seeds:
-            config = adjusted(base, {**given, "seed": seed})
-            wrong = problems(config)
-            if wrong:
-                raise ValueError(f"{Point(setting, seed, config).name}: {' '.join(wrong)}")
-            out.append(Point(setting, seed, config))
-    if len(grid) < len(arguments.grid) or len({point.name for point in out}) < len(out):
-        raise ValueError("the grid or the seeds name something twice: give every setting, value and seed once")
-    return out
+    """What the command line asks for. Raises ValueError for unknown names and impossible settings."""
+    found = combinations(configured(arguments), dict(arguments.grid), arguments.seeds)
+    if len(dict(arguments.grid)) < len(arguments.grid):
+        raise ValueError(TWICE)
+    return found
 
 
 def run_of(folder: Path, point: Point) -> Run:

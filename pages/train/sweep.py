@@ -1,0 +1,154 @@
+"""Sweep: many settings in one go, and how each comes along. With `?sweep=…` in the address it shows that sweep."""
+
+import time
+from collections import Counter
+from dataclasses import replace
+
+import streamlit as st
+
+from ui.controls import dataset_choice, download_note
+from ui.owner import in_words, owner
+from ui.resources import dispatcher
+from ui.sweeps import multiples
+from ui.sweeps.form import sweep_form
+from ui.sweeps.results import Standing, panels, rows, standings
+from ui.words import bound_note, clock, recipe_line
+from vae_core import sweeps
+from vae_core.datasets import DATASETS
+from vae_core.defaults import recipe
+from vae_core.grid import Point
+from vae_core.runs import DamagedRun, find
+from vae_core.sweeps import Sweep
+
+OFTEN = 2.0
+NEWEST = 8
+
+
+def open_sweep(sweep_id: str) -> None:
+    st.query_params["sweep"] = sweep_id
+
+
+def leave_sweep() -> None:
+    st.query_params.pop("sweep", None)
+
+
+def set_up() -> None:
+    """The form, then the sweeps of this browser."""
+    st.title("Sweep")
+    st.markdown("Train every combination of some settings, and see side by side what each does.")
+    base = recipe(dataset_choice())
+    epochs = st.number_input("Epochs of each run", 1, 10_000, base.schedule.epochs, width=220)
+    base = replace(base, schedule=replace(base.schedule, epochs=epochs))
+    wanted = sweep_form(base)
+    st.caption(f"All else: {recipe_line(base)}")
+    for sentence in wanted.problems:
+        st.error(sentence)
+    note = download_note(base.dataset)
+    if note:
+        st.info(note)
+    label = f"Train {len(wanted.points)} runs" if wanted.points else "Train"
+    if st.button(label, type="primary", icon=":material/play_arrow:", disabled=not wanted.points):
+        begin(wanted.points)
+    own_sweeps()
+
+
+def begin(points: list[Point]) -> None:
+    """Queues the runs, and goes to their page."""
+    if not owner():
+        st.error("This browser keeps no cookies, so that runs could not be known as yours. Allow them, and reload.")
+        return
+    progress, sweep = st.progress(0.0, "Queueing …"), None
+    try:
+        dispatcher().admit(owner(), len(points))
+        for sweep in sweeps.start(points, owner(), time.time(), dispatcher().create):
+            done = len(sweep.members)
+            progress.progress(done / len(points), f"Queueing: {done} of {len(points)}")
+    except (ValueError, OSError) as error:
+        progress.empty()
+        st.error(in_words(error))
+        return
+    assert sweep is not None
+    open_sweep(sweep.id)
+    st.rerun()
+
+
+def own_sweeps() -> None:
+    own = sweeps.listed(owner())[:NEWEST] if owner() else []
+    if own:
+        st.subheader("Your sweeps")
+    for sweep in own:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            when = time.strftime("%d %B, %H:%M", time.localtime(sweep.created))
+            axes = "; ".join(f"{name} {', '.join(values)}" for name, values in sweep.axes.items())
+            st.markdown(
+                f"**{DATASETS[sweep.dataset].label}** · {when} · {len(sweep.members)} runs · {axes}", width="stretch"
+            )
+            st.button("Open", key=f"open {sweep.id}", on_click=open_sweep, args=(sweep.id,))
+
+
+def header(sweep: Sweep, found: list[Standing]) -> bool:
+    """How far all of it is, and the button that ends it; whether anything still goes on."""
+    states = Counter(standing.status.state for standing in found)
+    done = sum(count for state, count in states.items() if state in ("finished", "stopped", "failed"))
+    active = done < len(found)
+    members = [(standing.member.setting, standing.status) for standing in found]
+    left = sweeps.remaining(members, dispatcher().launcher.places())
+    remaining = f" · about {clock(left)} left" if active and left is not None else ""
+    counts = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    st.progress(done / max(1, len(found)), f"{done} of {len(found)} runs ended: {counts}{remaining}")
+    if active and sweep.of(owner()):
+        st.button(
+            "Stop all", icon=":material/stop:", on_click=stop_all, args=(sweep,),
+            help="What waits is never begun; what trains keeps its partial model.",
+        )  # fmt: skip
+    return active
+
+
+def stop_all(sweep: Sweep) -> None:
+    """Those that wait first: else each that stops would let one of them begin."""
+    runs = [run for member in reversed(sweep.members) if (run := find(member.run)) and run.owner == owner()]
+    for run in runs:
+        try:
+            if run.status().active:
+                dispatcher().stop(run)
+        except (DamagedRun, OSError) as error:
+            st.error(in_words(error))
+
+
+def watch(sweep: Sweep) -> None:
+    """A sweep, while it goes on and after."""
+    st.title(f"Sweep of {DATASETS[sweep.dataset].label}")
+    live = any(standing.status.active for standing in standings(sweep))
+
+    @st.fragment(run_every=OFTEN if live else None)
+    def body() -> None:
+        found = standings(sweep)
+        active = header(sweep, found)
+        st.caption("Held-out ELBO over epochs, nats per example, all charts on the same axes.")
+        multiples.show(f"multiples-{sweep.id}", panels(found), sweep.columns)
+        table = rows(found)
+        if any("ELBO" in row for row in table):
+            st.subheader("Best first")
+            st.dataframe(table, hide_index=True)
+            configs = [s.found.config for s in found if s.found and s.found.config]
+            st.caption(
+                f"Of the runs that ended, held out, nats per example. {bound_note(configs[0])}" if configs else ""
+            )
+        if live and not active:
+            st.rerun()
+
+    body()
+    with st.container(horizontal=True):
+        st.button("New sweep", icon=":material/add:", on_click=leave_sweep)
+        if st.button("Compare these runs", icon=":material/table_rows:", help=f"They carry the tag “{sweep.tag}”."):
+            st.switch_page("pages/runs/runs.py", query_params={"tag": sweep.tag})
+
+
+asked = st.query_params.get("sweep")
+found_sweep = sweeps.find(asked) if asked else None
+if found_sweep is not None:
+    watch(found_sweep)
+else:
+    if asked:
+        st.warning(f"There is no sweep “{asked[:40]}” here.")
+    set_up()

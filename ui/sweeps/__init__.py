@@ -1,0 +1,1 @@
+"""Sweeps: many runs from one form, and how they come along."""
