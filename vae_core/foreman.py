@@ -130,7 +130,9 @@ def last_line(error: Exception) -> str:
 
 def main() -> None:
     root = runs.runs_root()
-    with holding(elsewhere.foreman_lock(root)):
+    lock = elsewhere.foreman_lock(root)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with holding(lock):
         ray.init(log_to_driver=False)
         foreman = Foreman(root)
         while True:
