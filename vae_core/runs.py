@@ -245,8 +245,8 @@ class Run:
         return sorted(p for p in self.folder.glob("checkpoints/*") if p.name.isdecimal())
 
     def write_checkpoint(self, step: int, parameters: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-        """Both files appear at once, by the renaming of their folder. They last, as the reports until then do; of many
-        older ones some are removed."""
+        """Both files appear at once, by the renaming of their folder. They last, as do earlier reports and snapshots;
+        of many older ones some are removed."""
         target = self.folder / "checkpoints" / f"{step:09d}"
         if target.is_dir():
             return
@@ -257,8 +257,9 @@ class Run:
         try:
             save_tensors(draft / "model.safetensors", parameters)
             save_tensors(draft / "trainer.safetensors", state)
-            if (self.folder / "metrics.jsonl").exists():
-                durable.sync(self.folder / "metrics.jsonl")
+            for name in ("metrics.jsonl", "snapshots", "."):
+                if (self.folder / name).exists():
+                    durable.sync(self.folder / name)
             durable.appear(draft, target)
         except OSError:
             shutil.rmtree(draft, ignore_errors=True)  # on a full disk the status needs the room
