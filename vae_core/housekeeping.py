@@ -32,7 +32,8 @@ def _used(root: Path, owner: str, moment: int) -> int:
 
 
 def retire(days: int) -> list[Run]:
-    """Throws runs away that ended so many days ago, unless they are pinned or shared; with 0 days none."""
+    """Throws runs away that ended, and were last marked or restored, so many days ago, but none pinned or shared;
+    with 0 days none."""
     before = time.time() - days * DAY
     return [run for run in listed_all() if days and _expired(run, before) and _discarded(run)]
 
@@ -40,9 +41,10 @@ def retire(days: int) -> list[Run]:
 def _expired(run: Run, before: float) -> bool:
     try:
         status, kept = run.status(), marks(run)
-    except DamagedRun:
+        touched = max(status.updated, run.folder.stat().st_mtime)
+    except (DamagedRun, FileNotFoundError):
         return False
-    return not status.active and status.updated < before and not (kept.pinned or kept.shared)
+    return not status.active and touched < before and not (kept.pinned or kept.shared)
 
 
 def _discarded(run: Run) -> bool:

@@ -4,6 +4,7 @@ The name there says when it was thrown away: `.trash/<nanoseconds since 1970>~<r
 is all that happens until the trash is emptied.
 """
 
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -55,7 +56,9 @@ def restore(run_id: str) -> Run:
     target = runs_root() / run_id
     if target.exists():
         raise ValueError(f"There is a run {run_id} already; delete that one before this is restored.")
-    return Run(called[0].run.folder.rename(target))
+    called[0].run.folder.rename(target)
+    os.utime(target)  # from now on it counts as looked at
+    return Run(target)
 
 
 def discarded(owner: str = "") -> list[Discarded]:
