@@ -58,9 +58,10 @@ def given_gaussian(
         raise ValueError(
             f"prior covariance must have {size * size} numbers, {size} rows of {size}; got {len(covariance)}"
         )
-    loc = torch.tensor(mean or [0.0] * size, dtype=torch.float64)
-    given = covariance or torch.eye(size).flatten().tolist()
-    matrix = torch.tensor(given, dtype=torch.float64).reshape(size, size)
+    cpu = torch.device("cpu")  # they are looked at, also where the model is only sketched, on the device "meta"
+    loc = torch.tensor(mean or [0.0] * size, dtype=torch.float64, device=cpu)
+    given = covariance or torch.eye(size, device=cpu).flatten().tolist()
+    matrix = torch.tensor(given, dtype=torch.float64, device=cpu).reshape(size, size)
     if not (loc.isfinite().all() and matrix.isfinite().all()):
         raise ValueError("prior mean and covariance must be finite numbers")
     return loc, cholesky(matrix)
