@@ -222,6 +222,7 @@ class Helm:
     seen: int = -1
     paused: bool = False
     stopping: bool = False
+    reason: str = ""
     single: int = 0
     pace: float = 0.0
     kept: bool = False
@@ -269,7 +270,7 @@ class Helm:
     def _obey(self, request: Request) -> None:
         kind = request.kind
         if kind == "stop":
-            self.stopping = True
+            self.stopping, self.reason = True, str(request.settings.get("reason", ""))
         elif kind in ("pause", "resume"):
             self.paused = kind == "pause"
         elif kind == "step":
@@ -335,14 +336,19 @@ def silent(status: Status, row: Row) -> None:
     """The progress display of a process that nobody watches."""
 
 
-def train(run: Run, progress: Progress = silent, threads: int = THREADS, team: Team = ALONE) -> Status:
+def train(
+    run: Run, progress: Progress = silent, threads: int = THREADS, team: Team = ALONE, awaited: bool = False
+) -> Status:
     """Trains a run to its end, or until stopped, from its newest checkpoint on; `progress` is called at every report.
 
-    On the CPU a large model takes `threads` threads. Of a team this is the process that leads.
+    On the CPU a large model takes `threads` threads. Of a team this is the process that leads. A run is `awaited` that
+    was queued: if it was cancelled, or another worker was quicker and has ended it, it is left alone.
 
     Raises BlockingIOError if another process trains it.
     """
     with run.lock():
+        if awaited and not _last_status(run).active:
+            return _last_status(run)
         try:
             run.write_status(replace(_last_status(run), state="preparing", reason=""))
             return _train(run, progress, threads, team)
@@ -392,7 +398,10 @@ def _train(run: Run, progress: Progress, threads: int, team: Team) -> Status:
             helm.steer()
             if helm.stopping:
                 break
-        recorder.finish("finished" if trainer.step >= trainer.total_steps else "stopped")
+        if trainer.step >= trainer.total_steps:
+            recorder.finish("finished")
+        else:
+            recorder.finish("stopped", helm.reason)
     return recorder.status
 
 
@@ -444,7 +453,7 @@ def main() -> int:
     with suppress(OSError):  # a disk on which nothing can be written is the run's own trouble to tell
         write_log(run)
     # one core is left to the app: a page that draws would stall every step that waits for its second half
-    return 1 if train(run, threads=max(1, THREADS - 1)).state == "failed" else 0
+    return 1 if train(run, threads=max(1, THREADS - 1), awaited=True).state == "failed" else 0
 
 
 if __name__ == "__main__":
