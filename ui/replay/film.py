@@ -19,7 +19,7 @@ MADE = "film"
 """In the session: the last film, after what it is of."""
 
 
-def film(run: Run, reel: Reel, on_progress: Callable[[float], None]) -> bytes:
+def film(run: Run, reel: Reel, on_progress: Callable[[float], object]) -> bytes:
     """A GIF of at most MOST moments of a run, evenly chosen; `on_progress` is told the share drawn. Raises
     DamagedRun."""
     spec, steps = DATASETS[run.config().dataset], even(tuple(reel.said), MOST)
@@ -31,19 +31,19 @@ def film(run: Run, reel: Reel, on_progress: Callable[[float], None]) -> bytes:
     return animation(pictures + pictures[-1:] * LINGER, MILLISECONDS)
 
 
-@st.fragment
 def film_button(run: Run, reel: Reel) -> None:
-    """Makes the film when asked to, and then gives it."""
-    own, made = (run.id, len(reel.said)), st.session_state.get(MADE)
-    if made and made[0] == own:
-        st.download_button(
-            "Save the GIF", made[1], f"{run.id}.gif", "image/gif", icon=":material/download:", on_click="ignore"
-        )
-    elif st.button("Make a GIF", icon=":material/movie:", help=f"At most {MOST} moments, evenly chosen."):
-        bar = st.progress(0.0, "Drawing …")
-        try:
-            st.session_state[MADE] = (own, film(run, reel, lambda share: bar.progress(share, "Drawing …") and None))
-        except DamagedRun as error:
-            st.error(f"There is no film of a damaged run: {error}.")
+    """Makes the film when asked to, and then gives it. No fragment of its own: the page calls this in one that runs
+    again by itself, and of two such, one within the other, the inner one's elements may arrive before their place."""
+    own, place, made = (run.id, len(reel.said)), st.empty(), st.session_state.get(MADE)
+    if not made or made[0] != own:
+        if not place.button("Make a GIF", icon=":material/movie:", help=f"At most {MOST} moments, evenly chosen."):
             return
-        st.rerun(scope="fragment")
+        try:
+            drawn = film(run, reel, lambda share: place.progress(share, "Drawing …"))
+        except DamagedRun as error:
+            place.error(f"There is no film of a damaged run: {error}.")
+            return
+        made = st.session_state[MADE] = own, drawn
+    place.download_button(
+        "Save the GIF", made[1], f"{run.id}.gif", "image/gif", icon=":material/download:", on_click="ignore"
+    )
