@@ -10,12 +10,13 @@ from ui.runs import SHOW
 from ui.runs.address import TOOLS
 from ui.runs.catalogue import Entry, catalogue, matching, missing, renewed
 from ui.runs.chosen import Chosen, choice
-from ui.runs.doing import do_pending, pending
+from ui.runs.doing import do_pending, pending, show_said
 from ui.runs.filtering import choose_by_name, choose_filter
-from ui.runs.opening import open_buttons
-from ui.runs.removal import delete_button, trash, undo_line
+from ui.runs.removal import delete_button, trash
 from ui.runs.state import arrive, library
 from ui.runs.table import choose_rows
+from ui.runs.taking import import_field
+from ui.runs.toolbar import open_buttons, stop_button
 
 OFTEN = 2.0
 """Seconds between two looks at runs that train."""
@@ -66,23 +67,25 @@ def ask(chosen: Chosen) -> None:
 
 arrive()
 do_pending()
-title, waste = st.columns([4, 1], vertical_alignment="bottom")
-title.title("Runs")
-with waste:
-    trash()
+with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="bottom"):
+    st.title("Runs", width="content")
+    with st.container(horizontal=True, width="content"):
+        import_field()
+        trash()
 for notice in library.notices():
     st.warning(notice)
 with st.spinner("Reading the runs …", show_time=False):
     every = catalogue(owner(), library.current().runs)
 for sentence in missing(every, library.current().runs):
     st.warning(sentence)
-undo_line()
+show_said()
 choose_filter(every)
 found = matching(every, library.current())
 listing(every, found)
 selected = choice(every, found, library.current().runs)
 with st.container(horizontal=True):
     open_buttons(selected)
-    delete_button(selected.entries)
+    stop_button(selected.mine)
+    delete_button(selected.mine)
 ask(selected)
 library.mirror()

@@ -1,5 +1,6 @@
 """The Runs page through Streamlit's own harness, and what of it only a real browser can show."""
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from ui.resources import PRETRAINED, explored
 from ui.runs.catalogue import short
 from ui.runs.decoded import read_place
 from vae_core import runs
+from vae_core.archive import export
 from vae_core.config import Config
 from vae_core.defaults import recipe
 from vae_core.marks import Marks, mark, marks
@@ -28,7 +30,7 @@ OpenPage = Callable[..., AppTest]
 def open_runs(monkeypatch: pytest.MonkeyPatch) -> OpenPage:
     """The Runs page with what an address says."""
     monkeypatch.chdir(PROJECT)
-    for place in ("ui.owner.owner", "ui.runs.removal.owner"):
+    for place in ("ui.owner.owner", "ui.runs.removal.owner", "ui.runs.taking.owner"):
         monkeypatch.setattr(place, lambda: OWNER)  # there is no browser to send a cookie
 
     def open_page(**params: str) -> AppTest:
@@ -153,7 +155,7 @@ def test_what_is_chosen_stays_chosen_outside_the_filter(open_runs: OpenPage) -> 
 
 def test_rows_are_chosen_in_the_table(open_runs: OpenPage) -> None:
     """What a click on rows sends, sent as the browser does."""
-    first, second = written(), written()
+    second, first = sorted((written(), written()), key=lambda run: run.id)  # the newer in the upper row
     test = open_runs(runs="mnist-2d", data="digits")
     states: Any = test._tree.get_widget_states()
     widget = states.widgets.add()
@@ -161,9 +163,9 @@ def test_rows_are_chosen_in_the_table(open_runs: OpenPage) -> None:
     widget.string_value = json.dumps({"selection": {"rows": [1], "columns": [], "cells": []}})
     test._run(states)
     assert not test.exception
-    assert test.multiselect(key="chosen by name").value == ["mnist-2d", first.id]
+    assert test.multiselect(key="chosen by name").value == ["mnist-2d", second.id]
     assert test.session_state["runs table"]["selection"]["rows"] == [1]
-    choose(test, second)
+    choose(test, first)
     assert test.session_state["runs table"]["selection"]["rows"] == [0]
 
 
@@ -223,7 +225,7 @@ def test_a_tag_that_cannot_be_is_refused_in_words(open_runs: OpenPage) -> None:
     test = open_runs(runs=run.id, tool="marks")
     test.multiselect(key="tags").set_value(["<script>"]).run()
     assert not test.exception
-    assert any("A tag contains “<”" in text for text in texts(test, "error"))
+    assert any("A tag contains “<”" in text for text in texts(test, "warning"))
     assert marks(run) == Marks()
 
 
@@ -241,7 +243,7 @@ def spec(test: AppTest) -> Any:
 
 
 def test_curves_of_chosen_runs_are_laid_over_each_other(open_runs: OpenPage) -> None:
-    first, second = written(config=with_beta(1)), written(-30.0, config=with_beta(4))
+    first, second = written(config=with_beta(1.0)), written(-30.0, config=with_beta(4.0))
     test = open_runs(runs=f"{first.id}~{second.id}~mnist-2d")
     assert [trace["name"] for trace in spec(test)["data"]] == [short(first.id), short(second.id)]
     assert any(text.startswith("Without curves: mnist-2d.") for text in texts(test, "caption"))
@@ -268,10 +270,10 @@ def test_the_plane_shows_held_out_rate_and_distortion(open_runs: OpenPage) -> No
 
 def test_the_best_recipe_is_found_whatever_the_seed(open_runs: OpenPage) -> None:
     for seed, elbo in enumerate((-24.0, -23.0, -25.0)):
-        written(elbo, config=with_beta(1, seed))
+        written(elbo, config=with_beta(1.0, seed))
     for seed, elbo in enumerate((-27.0, -28.0)):
-        written(elbo, config=with_beta(4, seed))
-    written(-1.0, config=with_beta(4, 9), state="stopped")
+        written(elbo, config=with_beta(4.0, seed))
+    written(-1.0, config=with_beta(4.0, 9), state="stopped")
     test = open_runs(tool="best", origin="own")
     found = table(test, 1)
     assert list(found["Recipe"]) == ["β 1", "β 4"]
@@ -284,7 +286,7 @@ def test_the_best_recipe_is_found_whatever_the_seed(open_runs: OpenPage) -> None
 
 
 def test_differences_of_two_recipes_are_a_table(open_runs: OpenPage) -> None:
-    first, second = written(config=with_beta(1)), written(-30.0, config=with_beta(4, 3))
+    first, second = written(config=with_beta(1.0)), written(-30.0, config=with_beta(4.0, 3))
     test = open_runs(tool="differences", runs=f"{first.id}~{second.id}")
     found = table(test, 1)
     assert found.to_dict("list") == {
@@ -358,3 +360,39 @@ def test_links_and_files_are_offered(open_runs: OpenPage, trained: Callable[...,
     assert link.endswith(f"/runs?runs={whole}~{without}&tool=files")
     offered = {button.label: button.disabled for button in test.get("download_button")}  # type: ignore[attr-defined]
     assert offered == {f"{short(whole)}.zip": False, f"{short(without)}.zip": True}
+
+
+def give(test: AppTest, name: str, data: bytes) -> None:
+    """A file into the field for imports."""
+    test.file_uploader[0].set_value((name, data, "application/zip")).run()
+    assert not test.exception
+
+
+def test_an_exported_run_is_taken_in_again(open_runs: OpenPage, trained: Callable[..., str]) -> None:
+    run = runs.find(trained("digits"))
+    assert run is not None
+    file = io.BytesIO()
+    export(run, file)
+    test = open_runs()
+    give(test, "run.zip", file.getvalue())
+    assert len(runs.listed(OWNER)) == 2
+    (copy,) = [found for found in runs.listed(OWNER) if found.id != run.id]
+    assert test.multiselect(key="chosen by name").value == [copy.id]
+    row = table(test).set_index("Run").loc[short(copy.id)]
+    assert (row["From"], row["State"], list(row["Tags"])) == ("Imported", "Finished", ["imported"])
+    assert copy.config() == run.config()
+    assert any("Imported as" in text for text in texts(test, "success"))
+
+
+def test_what_is_no_run_is_not_taken_in(open_runs: OpenPage) -> None:
+    test = open_runs()
+    give(test, "run.zip", b"PK but no zip")
+    assert any("zip" in text for text in texts(test, "warning"))
+    assert runs.listed(OWNER) == []
+
+
+def test_who_takes_up_all_the_disk_takes_no_more_in(open_runs: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ui.runs.taking.used_by", lambda owner: 10**15)
+    test = open_runs()
+    give(test, "run.zip", b"")
+    assert any("Delete runs that you no longer need" in text for text in texts(test, "warning"))

@@ -58,7 +58,8 @@ def show(chosen: Chosen) -> None:
         return
     with st.spinner("Drawing bootstrap samples …", show_time=True):
         rows = ranked(tuple((name, tuple(values)) for name, values in found.items()))
-    st.dataframe([row(each) for each in rows], hide_index=True, key="best recipes")
+    numbers = {name: st.column_config.NumberColumn(format="%.2f") for name in ("Best", "Mean")}
+    st.dataframe([row(each) for each in rows], hide_index=True, column_config=numbers, key="best recipes")
     unfinished = sum(run.entry.state != "finished" for run in runs)
     st.caption(
         "Last held-out ELBO in nats per example, grouped by recipe whatever the seed; named by what differs. "

@@ -8,6 +8,7 @@ from ui.resources import locate, pretrained_names
 from ui.runs.address import DAMAGED, Library
 from ui.words import recipe_line
 from vae_core.datasets import DATASETS
+from vae_core.importing import IMPORTED
 from vae_core.overview import Overview, overview, overviews
 from vae_core.runs import Run, runs_root
 
@@ -33,7 +34,7 @@ class Entry:
 
     @property
     def mine(self) -> bool:
-        return self.origin == OWN
+        return self.origin in (OWN, IMPORTED)
 
     @property
     def active(self) -> bool:
@@ -47,11 +48,15 @@ class Entry:
 
 def catalogue(owner: str, linked: Sequence[str]) -> list[Entry]:
     """The owner's runs, the newest first, then those that a link names, then the shipped models."""
-    own = [Entry(brief, runs_root() / brief.id, OWN) for brief in overviews(owner)] if owner else []
+    own = [_own(brief) for brief in overviews(owner)] if owner else []
     known = {entry.id for entry in own}
     shipped = pretrained_names()
     others = [name for name in linked if name not in known and name not in shipped]
     return own + [_entry(name, LINKED) for name in others if locate(name)] + [_entry(n, SHIPPED) for n in shipped]
+
+
+def _own(brief: Overview) -> Entry:
+    return Entry(brief, runs_root() / brief.id, IMPORTED if IMPORTED in brief.marks.tags else OWN)
 
 
 def _entry(name: str, origin: str) -> Entry:

@@ -8,7 +8,7 @@ from vae_core.config import Config
 
 NAMES = {
     "dataset": "data set",
-    "model.latent": "latent dimensions",
+    "model.latent": "latent",
     "model.below": "layers below",
     "objective.beta": "β",
     "objective.alpha": "α",

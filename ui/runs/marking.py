@@ -8,11 +8,9 @@ import streamlit as st
 from ui.mirror import controlled
 from ui.runs.catalogue import Entry
 from ui.runs.chosen import Chosen
-from ui.runs.doing import soon, to_each
+from ui.runs.doing import say, soon, to_each
 from vae_core.marks import LONGEST_NOTE, MOST_TAGS, Marks, mark, marks
 from vae_core.runs import Run
-
-REFUSED = "refused mark"
 
 
 def change(entries: Sequence[Entry], changed: Callable[[Marks], Marks]) -> None:
@@ -21,9 +19,8 @@ def change(entries: Sequence[Entry], changed: Callable[[Marks], Marks]) -> None:
 
 
 def rewrite(entries: Sequence[Entry], changed: Callable[[Marks], Marks]) -> None:
-    """Why one cannot be changed is kept for the page."""
     found = [Run(entry.folder) for entry in entries]
-    st.session_state[REFUSED] = to_each(found, lambda run: mark(run, changed(marks(run))))[1]
+    say(None, to_each(found, lambda run: mark(run, changed(marks(run))))[1])
 
 
 def common_tags(entries: Sequence[Entry]) -> list[str]:
@@ -45,8 +42,6 @@ def show(chosen: Chosen) -> None:
     with st.container(horizontal=True):
         _switch(mine, "pinned", "Pinned", "Kept whatever the quota, and marked ★ in the table.")
         _switch(mine, "shared", "Shared", "Kept as long as others may hold its link.")
-    for sentence in dict.fromkeys(st.session_state.pop(REFUSED, [])):
-        st.error(sentence)
 
 
 def _tags(mine: Sequence[Entry]) -> None:

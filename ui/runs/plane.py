@@ -18,9 +18,10 @@ HEIGHT = 460
 
 @dataclass(frozen=True)
 class Point:
-    """A model's held-out rate and distortion, in nats per example."""
+    """A model's held-out rate and distortion, in nats per example; `label` says more than its name."""
 
     name: str
+    label: str
     look: Look
     rate: float
     distortion: float
@@ -50,7 +51,6 @@ def rate_distortion_figure(points: Sequence[Point], named: bool = True) -> go.Fi
     beside their marks, or on hover only."""
     left, right = span([point.rate for point in points])
     bottom, top = span([point.distortion for point in points])
-    left = max(left, 0.0)
     figure = go.Figure()
     for elbo in levels(-right - top, -left - bottom):
         figure.add_trace(_iso_line(elbo, (left, right), (bottom, top)))
@@ -62,11 +62,12 @@ def rate_distortion_figure(points: Sequence[Point], named: bool = True) -> go.Fi
 
 
 def _iso_line(elbo: float, across: tuple[float, float], up: tuple[float, float]) -> go.Scatter:
-    """As far as it lies within the plane, named where it ends at the bottom or on the right."""
+    """As far as it lies within the plane, named over its upper end unless that is too near to the right border."""
     begin, end = max(across[0], -elbo - up[1]), min(across[1], -elbo - up[0])
+    named = begin < across[1] - ROOM * (across[1] - across[0])
     return go.Scatter(
-        x=[begin, end], y=[-elbo - begin, -elbo - end], mode="lines+text", hoverinfo="skip",
-        text=[f"ELBO {signed(elbo, 1)}", ""], textposition="bottom right",
+        x=[begin, end], y=[-elbo - begin, -elbo - end], mode="lines+text", hoverinfo="skip", cliponaxis=False,
+        text=[f"ELBO {elbo:.6g}".replace("-", "−") if named else "", ""], textposition="top right",
         line={"color": "rgba(128,128,128,.55)", "width": 1, "dash": "dot"}, textfont={"size": 10},
     )  # fmt: skip
 
@@ -76,5 +77,5 @@ def _mark(point: Point, named: bool) -> go.Scatter:
     return go.Scatter(
         x=[point.rate], y=[point.distortion], mode="markers+text" if named else "markers", text=[point.name],
         textposition="top center", marker={"color": point.look.colour, "symbol": point.look.symbol, "size": 12},
-        hovertemplate=f"{point.name}<br>{values}<br>ELBO {signed(point.elbo)} nats<extra></extra>",
+        hovertemplate=f"{point.label}<br>{values}<br>ELBO {signed(point.elbo)} nats<extra></extra>",
     )  # fmt: skip

@@ -54,7 +54,9 @@ def _compare(name: str, models: Sequence[tuple[Picked, Explored]], number: int) 
     original = Shown(f"Example {number}, “{label_of(first, number)}”", first.data.x[number])
     rebuilt = [Shown(run.label, thing.decode(thing.means[number][None])[0], run.look.colour) for run, thing in models]
     side_by_side(DATASETS[name], [original, *rebuilt], "same x pictures")
-    st.dataframe([row(run, thing, number) for run, thing in models], hide_index=True)
+    numbers = {name: st.column_config.NumberColumn(format="%.2f") for name in ("ELBO", "Reconstruction", "KL")}
+    rows = [row(run, thing, number) for run, thing in models]
+    st.dataframe(rows, hide_index=True, column_config=numbers, key="same x terms")
     st.caption(
         "Rebuilt from the mean of q(z|x); the ELBO's terms of this one example in nats. "
         + what_is_bounded([run.config for run, _ in models])

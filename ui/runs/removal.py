@@ -7,13 +7,13 @@ import streamlit as st
 
 from ui.owner import owner
 from ui.runs.catalogue import Entry, short
-from ui.runs.doing import soon, to_each
+from ui.runs.doing import say, soon, to_each
 from ui.runs.state import library
 from ui.words import clock
+from vae_core.housekeeping import TRASH_DAYS
 from vae_core.runs import Run
 from vae_core.trash import Discarded, discard, discarded, restore
 
-DELETED, REFUSED = "runs deleted", "runs not deleted"
 LISTED = 20
 
 
@@ -21,7 +21,7 @@ def delete(entries: Sequence[Entry]) -> None:
     """To the trash; what cannot go there stays, and the page says why."""
     gone, refused = to_each([Run(entry.folder) for entry in entries], discard)
     library.change(runs=tuple(run for run in library.current().runs if run not in gone))
-    st.session_state.update({DELETED: gone, REFUSED: refused})
+    say((lambda: _undo_line(gone)) if gone else None, refused)
 
 
 def bring_back(names: Sequence[str]) -> None:
@@ -33,12 +33,11 @@ def bring_back(names: Sequence[str]) -> None:
         refused = ["It is not in the trash any more: it was restored already, or deleted for good."]
     returned = [called[name] for name in back]
     library.change(runs=tuple(dict.fromkeys((*library.current().runs, *returned))))
-    st.session_state.update({DELETED: [], REFUSED: refused})
+    say(None, refused)
 
 
-def delete_button(entries: Sequence[Entry]) -> None:
+def delete_button(mine: Sequence[Entry]) -> None:
     """For one's own runs among the chosen."""
-    mine = [entry for entry in entries if entry.mine]
     label = f"Delete {counted(len(mine))}" if mine else "Delete"
 
     def asked() -> None:
@@ -58,22 +57,18 @@ def counted(count: int) -> str:
     return "1 run" if count == 1 else f"{count:,} runs"
 
 
-def undo_line() -> None:
+def _undo_line(gone: Sequence[str]) -> None:
     """What was deleted last, and the way back."""
-    gone = st.session_state.get(DELETED, [])
-    if gone:
-        with st.container(horizontal=True, vertical_alignment="center", border=True, key="undo"):
-            st.markdown(f"Deleted {counted(len(gone))}.", width="content")
-            st.button("Undo", icon=":material/undo:", on_click=_back, args=(gone,))
-    for sentence in st.session_state.get(REFUSED, []):
-        st.warning(sentence)
+    with st.container(horizontal=True, vertical_alignment="center", border=True, key="undo"):
+        st.markdown(f"Deleted {counted(len(gone))}.", width="content")
+        st.button("Undo", icon=":material/undo:", on_click=_back, args=(gone,))
 
 
 def trash() -> None:
     """What was deleted, the last first, each with a way back."""
     lying = discarded(owner())
     with st.popover(f"Trash ({len(lying):,})", icon=":material/delete_sweep:", disabled=not lying):
-        st.caption("Deleted runs can be restored until the trash is emptied.")
+        st.caption(f"Deleted runs can be restored for {TRASH_DAYS} days.")
         for found in lying[:LISTED]:
             _restorable(found)
         if len(lying) > LISTED:

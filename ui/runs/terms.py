@@ -14,7 +14,7 @@ LABELLED = 25
 def point(run: Picked) -> Point:
     numbers = run.entry.brief.numbers
     assert numbers is not None
-    return Point(run.label, run.look, numbers.rate, numbers.distortion)
+    return Point(run.name, run.label, run.look, numbers.rate, numbers.distortion)
 
 
 def described(points: list[Point]) -> str:

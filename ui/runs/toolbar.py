@@ -1,8 +1,14 @@
-"""From the chosen run to the pages that show it alone."""
+"""The buttons under the table: to the pages that show a run alone, and what stops runs."""
+
+from collections.abc import Sequence
 
 import streamlit as st
 
+from ui.resources import dispatcher
+from ui.runs.catalogue import Entry
 from ui.runs.chosen import Chosen
+from ui.runs.doing import say, soon, to_each
+from ui.runs.removal import counted
 from ui.runs.state import library
 from vae_core.runs import Run
 
@@ -23,3 +29,17 @@ def open_buttons(chosen: Chosen) -> None:
         "Choose none", icon=":material/deselect:", on_click=lambda: library.change(runs=()),
         disabled=not library.current().runs,
     )  # fmt: skip
+
+
+def stop_button(mine: Sequence[Entry]) -> None:
+    """Where any of one's own runs still trains or waits: each keeps its partial model, or is never begun."""
+    active = [Run(entry.folder) for entry in mine if entry.active]
+
+    def stop() -> None:
+        say(None, to_each(active, dispatcher().stop)[1])
+
+    if active:
+        st.button(
+            f"Stop {counted(len(active))}", icon=":material/stop:", key="stop runs",
+            on_click=lambda: soon("Stopping …", stop),
+        )  # fmt: skip
