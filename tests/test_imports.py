@@ -10,8 +10,21 @@ PROJECT = Path(__file__).parents[1]
 LAYERS = [
     {"noise", "elsewhere", "dashboard"},
     {"team", "distributions", "networks", "config", "profiles", "planes", "paths", "traversals", "separation"},
-    {"durable", "locks", "thinning", "limits", "zipped"},
-    {"magnification", "gaussians", "flows", "pixels", "autoencoder", "families", "bounds", "datasets", "framing"},
+    {"durable", "locks", "thinning", "limits", "zipped", "examples"},
+    {"mapped"},
+    {"shards"},
+    {
+        "magnification",
+        "gaussians",
+        "flows",
+        "pixels",
+        "autoencoder",
+        "families",
+        "bounds",
+        "datasets",
+        "framing",
+        "sharding",
+    },
     {"likelihoods", "posteriors", "intake"},
     {"priors"},
     {"model"},
@@ -24,7 +37,7 @@ LAYERS = [
     {"worker", "publish", "evaluation_command", "marks", "trash", "comparing", "history", "forking", "reports"},
     {"parallel"},
     {"launch", "command", "overview", "troubles", "again", "importing"},
-    {"embedding", "grid", "readings", "launch_ray", "housekeeping", "archive"},
+    {"embedding", "grid", "readings", "launch_ray", "housekeeping", "archive", "tensorboard"},
     {"diagnosis", "foreman", "dispatch", "sweep", "sweeps"},
 ]
 """Of vae_core, lowest first. A module imports modules of lower layers only."""
