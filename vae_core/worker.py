@@ -91,7 +91,7 @@ class Recorder:
         self.latest: StepInfo | None = None
         rows = run.rows()
         self.last_row: Row = rows[-1] if rows else {}
-        self.said = reported_config(run.config(), rows)
+        self.said = self.held = reported_config(run.config(), rows)
         self.axes: Axes | None = None
         self.writing = 0.0
         self.before = status.seconds
@@ -114,9 +114,10 @@ class Recorder:
         self.start = self.last_report = time.monotonic()
         self.status = replace(self.status, state="running", total_steps=self.trainer.total_steps)
 
-    def record(self, info: StepInfo) -> None:
+    def record(self, info: StepInfo, config: Config) -> None:
+        """A step has been done by that recipe."""
         self.window.append(info)
-        self.latest = info
+        self.latest, self.held = info, config
         now = time.monotonic()
         if self.report_clock.passed(now):
             self.report(look=self.look_clock.passed(now))
@@ -125,14 +126,14 @@ class Recorder:
             self.checkpoint()
 
     def report(self, look: bool, whole: bool = False) -> None:
-        """Appends one line: the mean over the steps since the last, with `look` the held-out numbers, and what holds
-        from now on where no report has said it: changes too that a resumed run makes again."""
+        """Appends one line: the mean over the steps since the last, with `look` the held-out numbers, and the settings
+        of the last step that no report has said: those too that a resumed run changes again."""
         row = self._training_row() if self.window else {**self.last_row}
         for mark in ("changed", "forked"):  # they belong to the report that was copied
             row.pop(mark, None)
-        news = differences(self.said, self.trainer.config)
+        news = differences(self.said, self.held)
         if news:
-            row["changed"], self.said = news, self.trainer.config
+            row["changed"], self.said = news, self.held
         if look:
             row |= self._look(whole)
         begin = time.monotonic()
@@ -244,12 +245,12 @@ class Helm:
 
     def step(self) -> None:
         """One step; where they come one by one, with every number of it written down."""
-        begin = time.monotonic()
+        begin, config = time.monotonic(), self.trainer.config
         self.kept = self.kept and self.single > 0
         if not (self.single or self.pace):
-            return self.recorder.record(self.trainer.advance())
+            return self.recorder.record(self.trainer.advance(), config)
         info, trace = traced(self.trainer)
-        self.recorder.record(info)
+        self.recorder.record(info, config)
         self.run.write_trace(trace.to_dict())
         if self.single:
             self.single -= 1
