@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 import time
@@ -59,7 +58,8 @@ def test_what_trains_or_waits_is_not_thrown_away(state: State) -> None:
 
 def test_a_run_that_a_worker_has_just_taken_is_not_thrown_away(run: Run) -> None:
     """It was finished and goes on: its status does not say so yet, its lock does."""
-    code = "import sys; from vae_core.runs import *\nwith Run(Path(sys.argv[1])).lock(): print(flush=True), input()"
+    code = "import sys, pathlib; from vae_core.locks import holding\n"
+    code += "with holding(pathlib.Path(sys.argv[1], 'lock')): print(flush=True), input()"
     with subprocess.Popen(
         [sys.executable, "-c", code, run.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as worker:
@@ -130,10 +130,15 @@ def test_emptying_deletes_what_is_old(run: Run, runs_folder: Path) -> None:
 def test_what_was_half_deleted_is_not_offered_and_goes_next_time(
     run: Run, runs_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def resist(folder: Path) -> None:
+        (folder / "config.json").unlink(missing_ok=True)
+        raise OSError("a file that resists")
+
     discard(run)
     with monkeypatch.context() as patched:
-        patched.setattr("shutil.rmtree", lambda folder, ignore_errors: os.unlink(folder / "config.json"))
+        patched.setattr("shutil.rmtree", resist)
         assert empty(older_than=0.0) == 1
+    assert len(list((runs_folder / trash.TRASH).iterdir())) == 1
     assert discarded("somebody") == []
     with pytest.raises(ValueError, match="in the trash"):
         restore(run.id)

@@ -8,7 +8,8 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from vae_core.runs import Run, write_atomically
+from vae_core.durable import write_atomically
+from vae_core.runs import Run
 
 FILE = "marks.json"
 MOST_TAGS = 20

@@ -5,15 +5,15 @@ is all that happens until the trash is emptied.
 """
 
 import os
-import shutil
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from vae_core import durable
 from vae_core.runs import RUN_ID, DamagedRun, Run, runs_root
 
 TRASH = ".trash"
-DOOMED = ".doomed-"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def discard(run: Run) -> None:
     if not _ended(run):
         raise busy
     trash = run.folder.parent / TRASH
-    trash.mkdir(exist_ok=True)
+    durable.make_folder(trash)
     try:
         with run.lock():  # no worker begins with it at this moment
             run.folder.rename(trash / f"{time.time_ns():020d}~{run.id}")
@@ -71,10 +71,9 @@ def empty(older_than: float) -> int:
     trash, latest = runs_root() / TRASH, time.time() - older_than
     old = [found for found in _all() if found.at <= latest]
     for found in old:
-        # what is half deleted must not look as if it could be restored
-        found.run.folder.rename(trash / f"{DOOMED}{found.run.folder.name}")
-    for folder in trash.glob(f"{DOOMED}*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # another process was quicker; or a file resists, and is tried again next time
+            durable.vanish(found.run.folder)
+    durable.clear_drafts(trash, older=0.0)
     return len(old)
 
 
