@@ -10,7 +10,7 @@ import pytest
 
 from vae_core import command, runs
 from vae_core.config import Config, ModelConfig, ObjectiveConfig, ScheduleConfig
-from vae_core.datasets import DATASETS
+from vae_core.datasets import BUILT_IN
 from vae_core.defaults import RECIPES, recipe
 from vae_core.launch import PROJECT
 from vae_core.rules import problems
@@ -139,7 +139,7 @@ def test_a_failed_run_ends_with_one(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "failed: The objective became" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_nothing_given_is_the_default_recipe(name: str) -> None:
     assert configured("--dataset", name) == RECIPES[name]
 

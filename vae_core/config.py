@@ -85,9 +85,9 @@ class Config:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"config is not JSON: {error}") from error
-        if isinstance(value, dict) and _read(int, value.pop("format", 1), "config.format") > FORMAT:
+        if isinstance(value, dict) and parsed(int, value.pop("format", 1), "config.format") > FORMAT:
             raise ValueError("config was written by a newer version of this app; update the app to read it")
-        return _read(Config, value, "config")
+        return parsed(Config, value, "config")
 
 
 @cache
@@ -96,7 +96,11 @@ def _settings(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind) if is_dataclass(kind) else {}
 
 
-def _read(kind: Any, value: Any, where: str) -> Any:
+def parsed(kind: Any, value: Any, where: str) -> Any:
+    """What JSON gave as a value of a type: a frozen dataclass of such, a tuple, text, whole number or number.
+
+    Raises ValueError naming the key, `where` it is, that is missing, unknown or of the wrong type.
+    """
     if settings := _settings(kind):
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object; got {value!r}")
@@ -104,12 +108,12 @@ def _read(kind: Any, value: Any, where: str) -> Any:
             unknown, missing = sorted(value.keys() - settings.keys()), sorted(settings.keys() - value.keys())
             raise ValueError(f"{where} has unknown keys {unknown} and lacks {missing}")
         plain = {name: part for name, part in value.items() if type(part) is settings[name]}  # most, and quick
-        read = {name: _read(settings[name], value[name], f"{where}.{name}") for name in value.keys() - plain.keys()}
+        read = {name: parsed(settings[name], value[name], f"{where}.{name}") for name in value.keys() - plain.keys()}
         return kind(**plain, **read)
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
-            raise ValueError(f"{where} must be a list of numbers; got {value!r}")
-        return tuple(_read(get_args(kind)[0], item, where) for item in value)
+            raise ValueError(f"{where} must be a list; got {value!r}")
+        return tuple(parsed(get_args(kind)[0], item, where) for item in value)
     accepted = (int, float) if kind is float else (kind,)
     if not isinstance(value, accepted) or isinstance(value, bool):
         raise ValueError(f"{where} must be of type {kind.__name__}; got {value!r}")

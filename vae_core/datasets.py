@@ -5,110 +5,22 @@ Images are bytes. A profile, a row of a table or a signal, is real values in [0,
 
 MNIST and Fashion-MNIST lie under the folder named by ELBO_ROOM_DATA (default: the user's cache folder), in
 torchvision's layout, and are downloaded there when absent. The digits and the table of cells come inside scikit-learn;
-the signals are computed. The test part is for evaluation only.
+the signals are computed. Data sets larger than memory are found in the same folder (`shards`). The test part is for
+evaluation only.
 """
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Real, UInt8
-from torch import Tensor
 
-from vae_core import profiles
-from vae_core.networks import Shape
+from vae_core import profiles, shards
+from vae_core.examples import DataUnavailable, Examples, Part, Sizes, Spec, Split
 
 DATA_VARIABLE = "ELBO_ROOM_DATA"
-Part = Literal["train", "validation", "test"]
-Kind = Literal["image", "profile"]
-
-
-class Sizes(NamedTuple):
-    train: int
-    validation: int
-    test: int
-
-
-Stream = Callable[..., torch.Generator]
-"""Gives a generator for each tuple of words (whole numbers); another tuple, another stream."""
-
-
-@runtime_checkable
-class Order(Protocol):
-    """An order of examples: a slice of its places gives their numbers."""
-
-    def __getitem__(self, places: slice, /) -> Tensor: ...
-
-
-@runtime_checkable
-class Examples(Protocol):
-    """What a model is trained on, batch by batch."""
-
-    def __len__(self) -> int: ...
-    def to(self, device: torch.device) -> "Examples": ...
-    def order(self, stream: Stream) -> Order: ...
-    def batch(self, numbers: Int[Tensor, "B"]) -> Real[Tensor, "B D"]: ...
-
-
-@dataclass(frozen=True)
-class Split:
-    """N examples, one a row: grey levels 0…255 as uint8, or values in [0, 1] as float32; and their class numbers."""
-
-    x: Real[Tensor, "N D"]
-    y: UInt8[Tensor, "N"]
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def head(self, n: int) -> "Split":
-        return Split(self.x[:n], self.y[:n])
-
-    def to(self, device: torch.device) -> "Split":
-        return Split(self.x.to(device), self.y.to(device))
-
-    def order(self, stream: Stream) -> Tensor:
-        """All examples in a random order."""
-        return torch.randperm(len(self), generator=stream()).to(self.x.device)
-
-    def batch(self, numbers: Int[Tensor, "B"]) -> Real[Tensor, "B D"]:
-        return self.x[numbers]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What is known of a data set before it is read.
-
-    A profile has the shape (1, 1, D), what 0 and 1 stand for (`low` and `high`, one number a value, in the units of the
-    source) and, if it is the row of a table, the names of its columns.
-    """
-
-    label: str
-    shape: Shape
-    classes: tuple[str, ...]
-    sizes: Sizes
-    source: str
-    licence: str
-    read: Callable[[Part], Split]
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    features: tuple[str, ...] = ()
-
-    @property
-    def kind(self) -> Kind:
-        return "profile" if self.shape[1] == 1 else "image"
-
-    def in_units(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        """Values of a profile in the units of the source."""
-        low, high = x.new_tensor(self.low), x.new_tensor(self.high)
-        return low + x * (high - low)
-
-
-class DataUnavailable(RuntimeError):
-    """The files are not there and could not be downloaded; the message names the folder and the files."""
 
 
 def data_root() -> Path:
@@ -165,7 +77,7 @@ def _read_digits(part: Part) -> Split:
 
 def _read_profiles(name: str, source: Callable[[], tuple[np.ndarray, np.ndarray]], part: Part) -> Split:
     values, labels = source()
-    low, high = np.array(DATASETS[name].low), np.array(DATASETS[name].high)
+    low, high = np.array(BUILT_IN[name].low), np.array(BUILT_IN[name].high)
     return _every_seventh(((values - low) / (high - low)).clip(0, 1).astype(np.float32), labels, part)
 
 
@@ -174,7 +86,7 @@ FASHION_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 
-DATASETS = {
+BUILT_IN = {
     "digits": Spec(
         "Digits 8×8",
         (1, 8, 8),
@@ -229,11 +141,39 @@ DATASETS = {
 }
 
 
+class Library(Mapping[str, Spec]):
+    """The data sets that come with the app, and those in folders of shards, which may come and go."""
+
+    def __getitem__(self, name: str) -> Spec:
+        if name in BUILT_IN:
+            return BUILT_IN[name]
+        if not shards.NAME.fullmatch(name):
+            raise KeyError(name)
+        try:
+            return shards.spec(data_root() / name)
+        except (OSError, ValueError) as error:
+            raise KeyError(f"{name}: {error}") from error
+
+    def __iter__(self) -> Iterator[str]:
+        found = sorted(path.parent.name for path in data_root().glob(f"{shards.PREFIX}*/spec.json"))
+        return chain(BUILT_IN, (name for name in found if name in self))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+DATASETS = Library()
+
+
 def load(name: str, part: Part) -> Split:
-    """One part of a named data set. Raises DataUnavailable where files are absent and cannot be downloaded."""
+    """One part of a named data set; of a very large one, examples spread over the part.
+
+    Raises DataUnavailable where files are absent and cannot be downloaded, or damaged.
+    """
     return DATASETS[name].read(part)
 
 
 def training(name: str) -> Examples:
     """The whole training part of a named data set. Raises DataUnavailable as `load` does."""
-    return load(name, "train")
+    spec = DATASETS[name]
+    return spec.mapped() if spec.mapped else spec.read("train")

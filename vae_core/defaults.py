@@ -1,9 +1,11 @@
 """Sensible recipes: what the form and the command line start from for each data set."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vae_core.config import Config, ModelConfig, ScheduleConfig
+from vae_core.datasets import DATASETS
 
 RECIPES = {
     "digits": Config(
@@ -34,9 +36,27 @@ RECIPES = {
 }
 
 
+STEPS, LARGE = 20_000, 4_096
+"""How long a data set without a recipe of its own is trained, and of how many values its examples are large."""
+
+
+def by_size(dataset: str) -> Config:
+    """A recipe by what is known of a data set: values in [0, 1], convolutions for large images, about STEPS steps."""
+    spec, schedule = DATASETS[dataset], ScheduleConfig()
+    large = spec.kind == "image" and math.prod(spec.shape) >= LARGE
+    model = ModelConfig("conv", (32, 64)) if large else ModelConfig(widths=(512, 256, 128))
+    epochs = max(1, min(100, STEPS * schedule.batch_size // spec.sizes.train))
+    batch_size = min(schedule.batch_size, spec.sizes.train)
+    return Config(
+        dataset,
+        replace(model, likelihood="continuous_bernoulli" if spec.kind == "image" else "gaussian"),
+        schedule=replace(schedule, batch_size=batch_size, epochs=epochs),
+    )
+
+
 def recipe(dataset: str, latent: int | None = None) -> Config:
     """The default recipe of a data set, for another latent dimension if one is given."""
-    config = RECIPES[dataset]
+    config = RECIPES.get(dataset) or by_size(dataset)
     return config if latent is None else replace(config, model=replace(config.model, latent=latent))
 
 
@@ -79,6 +99,6 @@ METHODS = {
 
 def by_method(config: Config, name: str) -> Config:
     """A recipe with a method's settings, and the plain VAE's where it has none."""
-    method, plain = METHODS[name], RECIPES[config.dataset]
+    method, plain = METHODS[name], recipe(config.dataset)
     model = replace(plain.model, **method.model)
     return replace(config, model=model, objective=replace(plain.objective, **method.objective))

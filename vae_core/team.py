@@ -37,7 +37,7 @@ class Computation(nn.Module):
 
 @dataclass(frozen=True)
 class Team:
-    """The process of number `rank` among `size`, of number `place` on its machine; by itself, unless it has `joined` the
+    """The process of number `rank` among `size`, of number `place` on its machine; by itself, unless it `joined` the
     others' process group."""
 
     rank: int = 0

@@ -14,8 +14,9 @@ from torch import Tensor
 from vae_core import datasets
 from vae_core.bounds import Objective
 from vae_core.config import Config
-from vae_core.datasets import DATASETS, Examples, Order
+from vae_core.datasets import DATASETS
 from vae_core.estimators import ESTIMATORS
+from vae_core.examples import Examples, Order
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.model import HelmholtzMachine, machine
 from vae_core.optimisers import OPTIMISERS, SCHEDULES
