@@ -92,7 +92,7 @@ class Recorder:
         rows = run.rows()
         self.last_row: Row = rows[-1] if rows else {}
         self.said = self.held = reported_config(run.config(), rows)
-        self.axes: Axes | None = None
+        self.axes = last_axes(run)
         self.writing = 0.0
         self.before = status.seconds
         self.start = self.last_report = time.monotonic()
@@ -303,6 +303,15 @@ def reported_config(config: Config, rows: list[Row]) -> Config:
         changed = row.get("changed", {})
         config = steered(config, {name: changed[name] for name in STEERABLE if name in changed})
     return config
+
+
+def last_axes(run: Run) -> Axes | None:
+    """Those of the newest snapshot, which the next one keeps if it can."""
+    steps = run.snapshots()
+    if not steps:
+        return None
+    first, second = load_tensors(run.snapshot_path(steps[-1]))["axes"].tolist()
+    return first, second
 
 
 def resume(run: Run, trainer: Trainer) -> float:
