@@ -18,6 +18,7 @@ KEY = re.compile(r"[0-9a-f]{32}")
 """What the server makes: nothing that a user's name can be taken for."""
 
 REFUSED = "refused"
+NO_COOKIES = "This browser keeps no cookies, so that a run could not be known as yours. Allow them, and reload."
 NOT_YOURS = "This run belongs to another browser or user: it can be looked at, but not steered or deleted."
 
 
@@ -44,15 +45,24 @@ def may_steer(run: Run) -> bool:
     return run.owner == owner() != ""
 
 
-def as_owner(run: Run, act: Callable[..., object], *arguments: object, **settings: object) -> None:
+def attempt(run: Run, act: Callable[..., object], *arguments: object, **settings: object) -> None:
     """Does what a button of a run's page says; what speaks against it is shown by `refusal`."""
     st.session_state.pop(REFUSED, None)
     try:
-        if not may_steer(run):
-            raise NotYours(NOT_YOURS)
         act(*arguments, **settings)
     except (ValueError, OSError) as error:
         st.session_state[REFUSED] = run.id, in_words(error)
+
+
+def as_owner(run: Run, act: Callable[..., object], *arguments: object, **settings: object) -> None:
+    """Attempts what only the owner of a run may do."""
+
+    def checked() -> None:
+        if not may_steer(run):
+            raise NotYours(NOT_YOURS)
+        act(*arguments, **settings)
+
+    attempt(run, checked)
 
 
 def in_words(error: ValueError | OSError) -> str:

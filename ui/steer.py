@@ -7,9 +7,10 @@ import streamlit as st
 from ui.owner import as_owner, refusal
 from ui.places import place_choice, where
 from ui.resources import dispatcher, dispatchers
+from vae_core.config import Config
 from vae_core.estimators import ESTIMATORS
 from vae_core.runs import Run, Status
-from vae_core.steering import steered
+from vae_core.steering import Settings, differences, steered
 
 PACES = {0.0: "Full speed", 0.2: "5 steps a second", 1.0: "1 step a second"}
 MORE = 20
@@ -55,31 +56,38 @@ def pace(run: Run) -> None:
     )  # fmt: skip
 
 
+def setting_fields(config: Config, prefix: str) -> None:
+    """Inputs for the settings that a run may change on its way; `settings_asked` reads them."""
+    objective, names = config.objective, list(ESTIMATORS)
+    st.number_input(
+        "Learning rate (peak)", value=config.schedule.learning_rate, format="%.5f", step=1e-4,
+        key=f"{prefix} learning_rate",
+    )  # fmt: skip
+    st.number_input("β", value=objective.beta, step=0.1, key=f"{prefix} beta")
+    st.number_input("Draws K", value=objective.draws, step=1, key=f"{prefix} draws")
+    st.selectbox(
+        "Gradient estimator", names, index=names.index(objective.estimator), key=f"{prefix} estimator",
+        format_func=lambda name: ESTIMATORS[name].label,
+    )  # fmt: skip
+
+
+def settings_asked(config: Config, prefix: str) -> Settings:
+    """What differs from the recipe. Raises ValueError for what does not fit."""
+    asked = {name: st.session_state[f"{prefix} {name}"] for name in ("learning_rate", "beta", "draws", "estimator")}
+    return differences(config, steered(config, asked))
+
+
 def change_settings(run: Run) -> None:
     """Settings that may change while the run trains; each change is kept with its step and marked on the curves."""
     config = run.present_config()
-    objective = config.objective
 
     def apply() -> None:
-        asked = {name: st.session_state[f"steer {name}"] for name in ("learning_rate", "beta", "draws", "estimator")}
-        present = {**vars(config.schedule), **vars(objective)}
-        settings = {name: value for name, value in asked.items() if value != present[name]}
-        steered(config, settings)
+        settings = settings_asked(config, "steer")
         if settings:
             run.request("change", **settings)
 
     with st.popover("Change settings", icon=":material/tune:"):
-        st.number_input(
-            "Learning rate (peak)", value=config.schedule.learning_rate, format="%.5f", step=1e-4,
-            key="steer learning_rate",
-        )  # fmt: skip
-        st.number_input("β", value=objective.beta, step=0.1, key="steer beta")
-        st.number_input("Draws K", value=objective.draws, step=1, key="steer draws")
-        names = list(ESTIMATORS)
-        st.selectbox(
-            "Gradient estimator", names, index=names.index(objective.estimator), key="steer estimator",
-            format_func=lambda name: ESTIMATORS[name].label,
-        )  # fmt: skip
+        setting_fields(config, "steer")
         st.button("Apply from the next step on", on_click=as_owner, args=(run, apply), type="primary")
         refusal(run)
 

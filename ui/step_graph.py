@@ -1,12 +1,16 @@
 """One update as a labelled graph: from x through q(z|x) and the noise to z, and back to x; each term and gradient."""
 
+import base64
 import html
 from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
+from ui.exports import png
 from ui.tiles import tiles
 from ui.words import signed
 from vae_core.datasets import Spec
@@ -18,6 +22,11 @@ BOX = (
     'font-variant-numeric:tabular-nums"><b>{title}</b><br>{text}</div>'
 )
 ARROW = '<div style="align-self:center" aria-hidden="true">→</div>'
+
+FIGURE = (
+    '<figure style="margin:0;width:110px"><div role="img" aria-label="{said}" style="height:110px;'
+    'background:currentColor;mask:{mask};mask-mode:luminance"></div><figcaption>{said}</figcaption></figure>'
+)
 
 
 def numbers(values: Sequence[float]) -> str:
@@ -51,10 +60,19 @@ def graph(trace: dict[str, Any]) -> str:
     return f'<div style="display:flex;flex-wrap:wrap;gap:.4rem;font-size:.85rem">{drawn}</div>'
 
 
+def picture(grey: UInt8[Tensor, "H W"], said: str) -> str:
+    """A picture as HTML, in the ink of the theme, with what it is. It travels with the element: as a file of its own,
+    as `st.image` sends it, it would be gone before the browser asks for it when steps follow each other."""
+    code = base64.b64encode(png(grey)).decode()
+    mask = f"url(data:image/png;base64,{code}) 0 0/100% 100%"
+    return FIGURE.format(said=said, mask=mask)
+
+
 def step_graph(spec: Spec, trace: dict[str, Any]) -> None:
     """The last single step, for the first example of its batch."""
     st.markdown(f"**Step {trace['step']:,}, number by number**: the first of {trace['batch']} examples of its batch")
-    pictures = tiles(torch.tensor([trace["x"], trace["decoded"]]).clamp(0, 1), spec.shape, 96).numpy()
-    st.image(list(pictures), caption=["x, as the model sees it", "decoded: the mean of p(x|z)"], width=110)
+    seen = tiles(torch.tensor([trace["x"], trace["decoded"]]).clamp(0, 1), spec.shape, 96)
+    drawn = "".join(map(picture, seen, ("x, as the model sees it", "decoded: the mean of p(x|z)")))
+    st.html(f'<div style="display:flex;gap:.8rem;font-size:.85rem">{drawn}</div>')
     st.html(graph(trace))
     st.caption(f"Learning rate {trace['learning_rate']:.3g}, β = {trace['beta']:g}. ‖∇‖ is of the batch's mean loss.")

@@ -30,6 +30,10 @@ def origin(run: Run) -> Origin | None:
         return None
 
 
+def steps_per_epoch(config: Config) -> int:
+    return DATASETS[config.dataset].sizes.train // config.schedule.batch_size
+
+
 def config_at(run: Run, step: int) -> Config:
     """The recipe that held when a run had done that many steps. Raises DamagedRun."""
     config = run.config()
@@ -74,7 +78,7 @@ def _news(before: Config, step: int, settings: Settings) -> Settings:
             f"these can: {', '.join(sorted({*STEERABLE, SEED}))}. Train anew for anything else"
         )
     after = steered(before, settings)
-    last = after.schedule.epochs * (DATASETS[after.dataset].sizes.train // after.schedule.batch_size)
+    last = after.schedule.epochs * steps_per_epoch(after)
     if last <= step:
         raise ValueError(
             f"{after.schedule.epochs} epochs end at step {last:,}, but this fork begins at step {step:,}: "

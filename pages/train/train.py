@@ -3,9 +3,10 @@
 import streamlit as st
 
 from ui.controls import dataset_choice, download_note, training_form
+from ui.forks import fork_popover, origin_line
 from ui.latent_plane import Sources, latent_plane
 from ui.live_curves import live_curves, prepare_curves
-from ui.owner import in_words, may_steer, owner, refusal
+from ui.owner import NO_COOKIES, in_words, may_steer, owner, refusal
 from ui.pictures import sample_strip
 from ui.places import place_choice
 from ui.replay import replay
@@ -66,7 +67,7 @@ def set_up() -> None:
 def begin(config: Config, place: str) -> None:
     """A new run, which waits for its turn in a place, and its page."""
     if not owner():
-        st.error("This browser keeps no cookies, so that a run could not be known as yours. Allow them, and reload.")
+        st.error(NO_COOKIES)
         return
     try:
         run = dispatcher(place).create(config, owner())
@@ -121,6 +122,8 @@ def header(run: Run, status: Status) -> None:
             st.switch_page("pages/explore/plane.py", query_params={"model": run.id})
         if not status.active and mine:
             go_on(run, status)
+        if status.state == "paused" or not status.active:
+            fork_popover(run)
         if not status.active:
             st.button("New run", icon=":material/add:", on_click=leave_run)
     refusal(run)
@@ -151,7 +154,8 @@ def watch(run: Run) -> None:
     started_active = run.status().active
     layers = " and ".join(map(str, config.model.layers))
     st.title(f"{DATASETS[config.dataset].label}, {layers} latent dimensions")
-    st.caption(recipe_line(config))
+    st.caption(recipe_line(run.present_config()))
+    origin_line(run)
 
     @st.fragment(run_every=OFTEN if started_active else None)
     def top() -> None:

@@ -58,7 +58,7 @@ class Plane {
 
   async load(data) {
     this.fetched = data.url;
-    this.wait.hidden = false;
+    this.wait.hidden = Boolean(this.plane) && !data.pickable; // a run that trains has a new plane every second
     try {
       const decoder = data.decoder ? this.weights(data.decoder) : null, plane = await fetchMessage(data.url);
       if (this.fetched !== data.url) return;
