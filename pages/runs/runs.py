@@ -24,11 +24,11 @@ OFTEN = 2.0
 
 def listing(entries: Sequence[Entry], shown: Sequence[Entry]) -> None:
     """The table, alone in a fragment that follows runs while they train, and the choice in it by name."""
-    live = any(entry.active for entry in shown)
+    live, drawn = any(entry.active for entry in shown), library.current()
 
     @st.fragment(run_every=OFTEN if live else None)
     def table() -> None:
-        drawn, now = library.current(), [renewed(entry) for entry in shown]
+        now = [renewed(entry) for entry in shown]
         choose_rows(now)
         if library.current() != drawn or [e.active for e in now] != [e.active for e in shown]:
             st.rerun()
@@ -52,15 +52,16 @@ def choose_tool() -> str:
 
 
 def ask(chosen: Chosen) -> None:
-    """A tool about the chosen runs; what is done in it draws no more than itself, unless it changes runs."""
+    """A tool about the chosen runs. What is done in it draws no more than itself, unless it changes runs; curves go on
+    while runs train."""
+    name = choose_tool()
+    growing = name == "curves" and any(entry.active for entry in chosen.entries)
 
-    @st.fragment
+    @st.fragment(run_every=OFTEN if growing else None)
     def tool() -> None:
-        name = choose_tool()
         if pending():
             st.rerun()
         SHOW[name](chosen)
-        library.mirror()
 
     tool()
 

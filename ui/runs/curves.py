@@ -9,11 +9,12 @@ import streamlit as st
 from jaxtyping import Float
 from plotly.subplots import make_subplots
 
+from ui.live_figure import live_figure
 from ui.runs.chosen import Chosen, what_is_bounded
 from ui.runs.look import Look
 from ui.runs.reports import AXES, MEASURES, PARTS, Reports, reports
 from ui.runs.thinning import thinned
-from ui.tools.strips import STILL, dressed
+from ui.tools.strips import dressed
 from ui.words import signed
 from vae_core.runs import DamagedRun
 
@@ -51,8 +52,9 @@ def overlay(runs: Sequence[Drawn], measures: Sequence[str], parts: Sequence[str]
     height = 110 + PANEL * len(measures)
     key = {"orientation": "h", "yanchor": "top", "y": -70 / (height - 110), "x": 0, "xanchor": "left"}
     return dressed(figure, height).update_layout(
-        showlegend=True, legend=key, dragmode="zoom", hovermode="x", margin={"l": 8, "b": 70, "autoexpand": True}
-    )
+        showlegend=True, legend=key, dragmode="zoom", hovermode="x", uirevision=f"{axis} {' '.join(measures)}",
+        margin={"l": 8, "b": 70, "autoexpand": True},
+    )  # fmt: skip
 
 
 def _line(run: Drawn, part: str, x: Curve, y: Curve, named: bool) -> go.Scatter:
@@ -123,6 +125,5 @@ def show(chosen: Chosen) -> None:
     with st.spinner("Reading the curves …", show_time=True):
         runs = drawn(chosen)
     if runs and measures and parts:
-        figure = overlay(runs, measures, parts, axis)
-        st.plotly_chart(figure, key="overlaid curves", config=STILL, alt=described(runs, measures[0], parts[0]))
+        live_figure("overlaid curves", overlay(runs, measures, parts, axis), described(runs, measures[0], parts[0]))
     st.caption(f"Nats per example. {what_is_bounded([run.config for run in chosen.runs])}")

@@ -58,7 +58,9 @@ def rate_distortion_figure(points: Sequence[Point], named: bool = True) -> go.Fi
         figure.add_trace(_mark(point, named))
     figure.update_xaxes(title="Rate = KL(q(z|x) ‖ p(z)), nats", range=[left, right])
     figure.update_yaxes(title="Distortion = −E log p(x|z), nats", range=[bottom, top], automargin=True)
-    return dressed(figure, HEIGHT).update_layout(margin={"l": 8, "autoexpand": True}, dragmode="zoom")
+    return dressed(figure, HEIGHT).update_layout(
+        margin={"l": 8, "autoexpand": True}, dragmode="zoom", uirevision=" ".join(point.name for point in points)
+    )
 
 
 def _iso_line(elbo: float, across: tuple[float, float], up: tuple[float, float]) -> go.Scatter:

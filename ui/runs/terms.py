@@ -2,9 +2,9 @@
 
 import streamlit as st
 
+from ui.live_figure import live_figure
 from ui.runs.chosen import Chosen, Picked, choose_group, comparable
 from ui.runs.plane import Point, rate_distortion_figure
-from ui.tools.strips import STILL
 from ui.words import signed
 
 LABELLED = 25
@@ -30,7 +30,7 @@ def show(chosen: Chosen) -> None:
     runs = choose_group(groups, "terms group")
     points = [point(run) for run in runs]
     figure = rate_distortion_figure(points, named=len(points) <= LABELLED)
-    st.plotly_chart(figure, key="rate distortion", config=STILL, alt=described(points[:LABELLED]))
+    live_figure("rate distortion", figure, described(points[:LABELLED]))
     shipped = any(run.entry.brief.numbers and run.entry.brief.numbers.part == "test" for run in runs)
     st.caption(
         "Last held-out values, in nats per example. Along a dotted line the ELBO is the same: the rate buys distortion "
