@@ -124,7 +124,7 @@ def _stamp(path: str) -> Stamp:
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=16_384)
 def _read(folder: str, stamps: tuple[Stamp, ...]) -> Overview:
     run, damage = Run(Path(folder)), []
 

@@ -34,7 +34,8 @@ def problems(config: Config) -> list[str]:
             found.append(f"{name} is {value}, but must be {accepted}.")
 
     def one_of(name: str, value: str, table: Any) -> None:
-        require(value in table, name, repr(value), f"one of {', '.join(sorted(table))}")
+        if value not in table:  # only then are the names gathered: those of data sets lie on the disk
+            require(False, name, repr(value), f"one of {', '.join(sorted(table))}")
 
     one_of("Data set", config.dataset, DATASETS)
     one_of("Network", model.network, ("mlp", "conv"))
