@@ -7,6 +7,7 @@ configured (Streamlit's `[auth]` secrets) a user's runs are the user's in every 
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 
 import streamlit as st
 
@@ -84,8 +85,17 @@ def account() -> None:
         if st.user.is_logged_in:
             st.caption(str(st.user.get("name") or st.user.get("email") or "Signed in"), width="content")
             st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout)
+        elif find_spec("authlib") is None:
+            st.caption("Sign-in is configured, but needs a package: `pip install streamlit[auth]`.", width="content")
         else:
-            st.button(
-                "Sign in", icon=":material/login:", type="tertiary", on_click=st.login,
-                help="Your runs are then yours in every browser.",
-            )  # fmt: skip
+            _sign_in()
+
+
+def _sign_in() -> None:
+    """A button for each provider of the secrets that has a name, else one for the one provider."""
+    named = [name for name, part in st.secrets["auth"].items() if isinstance(part, Mapping)]
+    for provider in named or [None]:
+        st.button(
+            f"Sign in with {provider}" if provider else "Sign in", icon=":material/login:", type="tertiary",
+            on_click=st.login, args=(provider,), help="Your runs are then yours in every browser.",
+        )  # fmt: skip
