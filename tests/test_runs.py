@@ -250,6 +250,12 @@ def test_a_file_that_got_shorter_is_read_anew(run: Run) -> None:
     assert run.metrics(500) == (b"", 0)
 
 
+def test_a_file_written_anew_is_never_read_from_the_middle_of_a_line(run: Run) -> None:
+    (run.folder / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"step": 20}\n')
+    assert run.metrics(11) == (b"", 0)
+    assert run.metrics(12) == (b'{"step": 20}\n', 25)
+
+
 def test_rows_of_steps_to_be_repeated_are_dropped(run: Run) -> None:
     (run.folder / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"step": 5}\n{"step": 6}\n{"st')
     run.keep_rows_until(5)

@@ -210,12 +210,15 @@ class Run:
         durable.append_line(self.folder / "metrics.jsonl", json.dumps(row))
 
     def metrics(self, offset: int = 0) -> tuple[bytes, int]:
-        """Whole lines appended since byte `offset`, and the offset after them. (b"", 0) if the file got shorter."""
+        """Whole lines appended since byte `offset`, and the offset after them. (b"", 0) if no line ends there: the file
+        was written anew."""
         path = self.folder / "metrics.jsonl"
         if not path.is_file() or path.stat().st_size < offset:
             return b"", 0
         with path.open("rb") as file:
-            file.seek(offset)
+            file.seek(max(0, offset - 1))
+            if offset and file.read(1) != b"\n":
+                return b"", 0
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
         return whole, offset + len(whole)
