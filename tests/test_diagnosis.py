@@ -1,15 +1,16 @@
 """What the app says of a run: every rule on both sides of its threshold, and real runs that go well and badly."""
 
-import itertools
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from vae_core import datasets, runs, worker
+from vae_core import runs
 from vae_core.config import Config, ModelConfig, ScheduleConfig
 from vae_core.defaults import METHODS, by_method, recipe
 from vae_core.diagnosis import diagnose
@@ -19,7 +20,6 @@ from vae_core.rules import problems
 from vae_core.runs import Row, Run
 from vae_core.steering import steered
 from vae_core.troubles import remedies
-from vae_core.worker import Clock
 
 PLAIN = Config(
     model=ModelConfig(latent=4), schedule=ScheduleConfig(schedule="constant", learning_rate=1e-3, epochs=100)
@@ -32,6 +32,10 @@ def with_model(config: Config = PLAIN, **settings: Any) -> Config:
 
 def with_objective(config: Config = PLAIN, **settings: Any) -> Config:
     return replace(config, objective=replace(config.objective, **settings))
+
+
+def with_schedule(config: Config, **settings: Any) -> Config:
+    return replace(config, schedule=replace(config.schedule, **settings))
 
 
 def report(epoch: float, **parts: Any) -> Row:
@@ -158,8 +162,10 @@ def test_overfitting_needs_two_standard_errors() -> None:
 
 
 def test_a_bound_that_falls_for_train_and_held_out_alike_is_no_overfitting() -> None:
-    assert "overfitting" in found(falling(0.1, train=0.01))
-    assert "overfitting" not in found(falling(0.1, train=-0.01))
+    """Train must rise by a standard error, here of the median of five reports: between epochs 18 and 38."""
+    assert "overfitting" in found(falling(0.1, train=0.011))
+    assert "overfitting" not in found(falling(0.1, train=0.009))
+    assert "overfitting" not in found(falling(0.1, train=-0.1))
 
 
 def test_a_gap_needs_two_standard_errors() -> None:
@@ -168,15 +174,11 @@ def test_a_gap_needs_two_standard_errors() -> None:
     assert "0.41 nats higher" in found(ahead[0.81])["gap"].text
 
 
-def wave(epoch: float) -> float:
-    return 0.02 * (-1) ** round(epoch)
-
-
 def lost(share: float) -> list[Row]:
-    """The objective gains 8 nats until epoch 20 and loses a share of them until 40, in small steps."""
+    """The objective gains 8 nats until epoch 20 and loses a share of them until 40."""
 
     def level(epoch: float) -> float:
-        return -30 + 0.4 * min(epoch, 20) - 0.4 * share * max(epoch - 20, 0) + wave(epoch)
+        return -30 + 0.4 * min(epoch, 20) - 0.4 * share * max(epoch - 20, 0)
 
     return reports(train_objective=level, elbo=level)
 
@@ -197,9 +199,10 @@ def test_exploding_gradients_make_a_smaller_loss_a_sign() -> None:
     assert "norm is 11 times what it was" in found(rows)["diverging"].text
 
 
-def test_noise_is_not_going_backwards() -> None:
-    """A loss of nearly all that was gained, but no larger than the steps from report to report."""
-    assert "diverging" not in found(reports(train_objective=lambda epoch: -30 + 2 * wave(epoch)))
+@pytest.mark.parametrize(("fall", "kinds"), [(1.9, set()), (2.1, {"diverging"})])
+def test_less_than_ten_standard_errors_is_not_going_backwards(fall: float, kinds: set[str]) -> None:
+    rows = reports(train_objective=lambda epoch: -30.0 - fall * (epoch > 20))
+    assert found(rows).keys() & {"diverging"} == kinds
 
 
 def test_another_objective_is_not_going_backwards() -> None:
@@ -279,6 +282,7 @@ def test_a_plateau_needs_looks_and_time() -> None:
     assert "settled" in found(flat)
     assert "settled" not in found(flat[:9])
     assert "settled" not in found(flat[::12])
+    assert "settled" not in found(reports(60, elbo=lambda epoch: -30.0, learning_rate=lambda epoch: 1e-5 * epoch))
 
 
 def test_settings_that_changed_on_the_way() -> None:
@@ -329,61 +333,77 @@ def test_reports_without_norms_and_terms_by_dimension_can_be_read() -> None:
     assert found(rows).keys() == {"collapse"}
 
 
-def trained(config: Config, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """A real run with a report and a look every 20 steps, whatever the clock says."""
-    ticks = itertools.count()
-    due = {worker.SNAPSHOT_SECONDS: lambda: True, worker.REPORT_SECONDS: lambda: next(ticks) % 20 == 0}
-    monkeypatch.setattr(Clock, "passed", lambda clock, now: due.get(clock.interval, bool)())
-    run = runs.create(replace(config, device="cpu"))
-    assert worker.train(run).state == "finished"
-    return run
+PROGRAM = """
+import itertools, sys
+from pathlib import Path
+from vae_core import datasets, worker
+from vae_core.runs import Run
+whole = datasets.load
+for name in sys.argv[2:]:
+    reports, few = itertools.count(), 64 if name == "few" else None
+    datasets.load = lambda data, part: whole(data, part).head(few) if few and part == "train" else whole(data, part)
+    # a report and a look every 40 steps, whatever the clock says
+    due = {worker.SNAPSHOT_SECONDS: lambda: True, worker.REPORT_SECONDS: lambda: next(reports) % 40 == 0}
+    worker.Clock.passed = lambda clock, now: due.get(clock.interval, bool)()
+    assert worker.train(Run(Path(sys.argv[1]) / name), threads=1).state == "finished", name
+"""
+DIGITS = Config(
+    model=ModelConfig(widths=(64,), latent=8), schedule=ScheduleConfig(batch_size=64, epochs=24), device="cpu"
+)
+REAL = {
+    "plain": DIGITS,
+    "beta": with_objective(DIGITS, beta=20.0),
+    "few": with_schedule(with_model(DIGITS, likelihood="gaussian"), schedule="constant", epochs=800),
+    "fast": with_schedule(DIGITS, schedule="constant", learning_rate=1.0, epochs=20),
+    **{name: with_schedule(by_method(recipe("digits"), name), epochs=2) for name in METHODS},
+}
 
 
-DIGITS = Config(model=ModelConfig(widths=(64,), latent=8), schedule=ScheduleConfig(batch_size=64, epochs=60))
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    """Runs of the real worker on real digits, in a process of their own."""
+    root = tmp_path_factory.mktemp("runs")
+    for name, config in REAL.items():
+        runs.create_at(root / name, config)
+    subprocess.run([sys.executable, "-c", PROGRAM, str(root), *REAL], check=True, timeout=300)
+    return lambda name: Run(root / name)
 
 
-@pytest.mark.parametrize(("beta", "collapses"), [(20.0, True), (1.0, False)])
-def test_a_large_beta_collapses_the_posterior_of_real_digits(
-    beta: float, collapses: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = trained(with_objective(DIGITS, beta=beta), monkeypatch)
+def test_a_large_beta_collapses_the_posterior_of_real_digits(real: Callable[[str], Run]) -> None:
+    run = real("beta")
     notes = found(run.rows(), run.config())
-    assert ("collapse" in notes) == collapses
-    assert ("rising" in notes) == (not collapses)
-    if collapses:
-        assert "All 8 dimensions carry less than 0.01 nats" in notes["collapse"].text
-        assert "a lower β (now 20)" in notes["collapse"].text
-        assert run.rows()[-1]["active_units"] == 0
+    assert "All 8 dimensions carry less than 0.01 nats" in notes["collapse"].text
+    assert "a lower β (now 20)" in notes["collapse"].text
+    assert run.rows()[-1]["active_units"] == 0
 
 
-def test_few_examples_are_learned_by_heart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """64 of the digits, seen 1,200 times: the best epoch is found, and the bound has fallen since."""
-    whole = datasets.load
-    monkeypatch.setattr(
-        datasets, "load", lambda name, part: whole(name, part).head(64) if part == "train" else whole(name, part)
-    )
-    schedule = replace(DIGITS.schedule, schedule="constant", learning_rate=2e-3, epochs=1200)
-    run = trained(replace(with_model(DIGITS, likelihood="gaussian"), schedule=schedule), monkeypatch)
+def test_an_ordinary_run_of_real_digits_has_no_trouble(real: Callable[[str], Run]) -> None:
+    run = real("plain")
+    notes = found(run.rows(), run.config())
+    assert "rising" in notes
+    assert not [note for note in notes.values() if note.serious]
+
+
+def test_few_real_digits_are_learned_by_heart(real: Callable[[str], Run]) -> None:
+    """64 of them, seen 800 times: the best epoch is found, and the bound has fallen since."""
+    run = real("few")
     rows = run.rows()
     note = found(rows, run.config())["overfitting"]
-    best = max((row for row in rows if "held_out_elbo" in row), key=lambda row: row["held_out_elbo"])
-    assert note.since_epoch == best["epoch"] < 600
+    best = max(rows, key=lambda row: row["held_out_elbo"])
+    assert note.since_epoch == best["epoch"] < 400
     assert best["held_out_elbo"] - rows[-1]["held_out_elbo"] > 2 * rows[-1]["held_out_elbo_se"]
     assert rows[-1]["train_elbo"] > best["train_elbo"]
 
 
-@pytest.mark.parametrize("rate", [0.1, 1e-3])
-def test_steps_that_are_too_large_are_seen(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    schedule = replace(DIGITS.schedule, schedule="constant", learning_rate=rate, epochs=30)
-    run = trained(replace(DIGITS, schedule=schedule), monkeypatch)
-    assert ("diverging" in found(run.rows(), run.config())) == (rate == 0.1)
+def test_steps_that_are_too_large_are_seen_on_real_digits(real: Callable[[str], Run]) -> None:
+    run = real("fast")
+    assert found(run.rows(), run.config()).keys() == {"diverging"}
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_is_read(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_method_is_read(method: str, real: Callable[[str], Run]) -> None:
     """Titles change with what is found only, so that a screen reader is not told of every number."""
-    config = by_method(recipe("digits"), method)
-    run = trained(replace(config, schedule=replace(config.schedule, epochs=4)), monkeypatch)
+    run = real(method)
     notes = diagnose(run.rows(), run.config())
     assert notes[-1].kind == "comparable"
     for note in notes:

@@ -1,8 +1,10 @@
 """The reports of a run as its diagnosis reads them, the notes that it makes, and how numbers are written in those."""
 
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from statistics import median
 
 from vae_core.config import Config
@@ -66,8 +68,8 @@ class History:
 
     def train_elbo(self, report: Row) -> float:
         """At about that report: the median of the five until then, or of as many as there are."""
-        until = [row["train_elbo"] for row in self.rows if row["step"] <= report["step"]]
-        return median(until[-5:])
+        until = bisect_right(self.rows, report["step"], key=itemgetter("step"))
+        return median(row["train_elbo"] for row in self.rows[max(0, until - 5) : until])
 
 
 Rule = Callable[[History], Note | None]

@@ -72,13 +72,14 @@ def cycle_end(history: History) -> Note | None:
 
 def settled(history: History) -> Note | None:
     """The held-out ELBO hardly moves, although steps are not small."""
-    looks, start = history.looks, (1 - WINDOW) * history.epoch
-    recent = [look["held_out_elbo"] for look in looks if look["epoch"] >= start]
-    error, half = looks[-1]["held_out_elbo_se"], len(recent) // 2
+    start = (1 - WINDOW) * history.epoch
+    recent = [look for look in history.looks if look["epoch"] >= start]
+    half, rates = len(recent) // 2, [look["learning_rate"] for look in recent]
     if half < LOOKS or history.warming or history.epoch < history.patience or cycle_end(history):
         return None
-    moved = abs(median(recent[-half:]) - median(recent[:half]))
-    if moved < FLAT * error:
+    values, error = [look["held_out_elbo"] for look in recent], recent[-1]["held_out_elbo_se"]
+    moved = abs(median(values[-half:]) - median(values[:half]))
+    if moved < FLAT * error and rates[-1] <= rates[0]:
         return Note(
             "settled",
             "Hardly anything changes",

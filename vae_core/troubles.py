@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 from statistics import median
 
 from vae_core.config import Config
@@ -17,9 +16,9 @@ RISING = 1.1
 """Times what it was `patience` epochs ago: a KL above it still rises."""
 ERRORS = 2.0
 """Standard errors that a difference must exceed to be called one."""
-JUMP, NOISE = 10.0, 10.0
-"""Steps are too large when the objective has lost so many times what it moves from report to report, and more than
-half of what it had gained, or else gradients are so many times what they were."""
+MANY, JUMP = 10.0, 10.0
+"""Steps are too large when the objective has lost so many standard errors (the least of the run: it grows when a model
+breaks), and half of what it had gained; or so many as they are now, and gradients are so many times what they were."""
 GRAIN = {"digits": 1 / 16}
 """Distance of neighbouring values in the data, where it is not one of 255 grey levels."""
 SHARPENING = ("gaussian", "gaussian_per_pixel", "gaussian_low_rank", "laplace", "student_t")
@@ -34,10 +33,11 @@ def diverging(history: History) -> Note | None:
     objective = [row["train_objective"] for row in rows]
     before, now = objective[:-LOOKS], median(objective[-LOOKS:])
     lost, gained = max(before) - now, max(before) - objective[0]
-    moves = median(abs(b - a) for a, b in pairwise(objective[-20:]))
+    errors = [look["held_out_elbo_se"] for look in history.looks]
     norms = [max(row.get("gradient_norms", {}).values(), default=0.0) for row in rows]
     jump = median(norms[-LOOKS:]) / max(median(norms[:-LOOKS]), 1e-12)
-    if lost <= NOISE * moves or (lost <= gained / 2 and jump <= JUMP):
+    halved, exploding = lost > gained / 2, jump > JUMP and lost > MANY * errors[-1]
+    if lost <= MANY * min(errors) or not (halved or exploding):
         return None
     best = rows[before.index(max(before))]
     grown = f", and the gradients’ norm is {jump:,.0f} times what it was" if jump > JUMP else ""
@@ -56,20 +56,16 @@ def _carried(history: History, look: Row) -> list[float]:
     return look.get("kl_by_dimension") or [look["held_out_kl"] / sum(history.config.model.layers)]
 
 
-def _dead_from(history: History) -> list[Row | None]:
-    """For every dimension the look from which on it carried nothing, None if it carries something."""
-    dead: list[Row | None] = []
-    for look in history.looks:
+def _dead_looks(history: History) -> list[int]:
+    """For every dimension at how many of the last looks, without a break, it carried nothing."""
+    counts = [0 for _ in _carried(history, history.looks[-1])]
+    dead = range(len(counts))
+    for look in reversed(history.looks):
         carried = _carried(history, look)
-        before = dead if len(dead) == len(carried) else [None] * len(carried)
-        dead = [(first or look) if kl < DEAD else None for kl, first in zip(carried, before, strict=True)]
-    return dead
-
-
-def _lasting(history: History, first: Row) -> bool:
-    """Whether a dimension has been dead for long."""
-    looks = sum(look["step"] >= first["step"] for look in history.looks)
-    return looks >= LOOKS and history.epoch - first["epoch"] >= history.patience
+        dead = [place for place in dead if len(carried) == len(counts) and carried[place] < DEAD]
+        for place in dead:
+            counts[place] += 1
+    return counts
 
 
 def _still_rising(history: History) -> bool:
@@ -80,17 +76,18 @@ def _still_rising(history: History) -> bool:
 
 def collapsed(history: History) -> Note | None:
     """Dimensions carry nothing, and have for long: all of them, or some."""
-    every = _dead_from(history)
-    dead = [first for first in every if first is not None and _lasting(history, first)]
-    if not dead or history.config.model.posterior == "deterministic" or _still_rising(history):
+    every = _dead_looks(history)
+    # those that died too lately may be only on their way
+    lasting = [n for n in every if n >= LOOKS and history.epoch - history.looks[-n]["epoch"] >= history.patience]
+    if not lasting or history.config.model.posterior == "deterministic" or _still_rising(history):
         return None
-    last = max(dead, key=lambda first: first["epoch"])
+    last = history.looks[-min(lasting)]
     beta, helps = history.config.objective.beta, f"hat may help: {listed(remedies(history.config))}."
-    if len(dead) == len(every):
+    if len(lasting) == len(every):
         text = f"{_all_dead(history)} {since(last)}. q(z|x) is the prior whatever x is, and all reconstructions are "
         text += f"one average. W{helps}"
         return Note("collapse", "Posterior collapse", text, last["epoch"], serious=True)
-    count = f"{len(dead)} of {len(every)} dimensions carr{'ies' if len(dead) == 1 else 'y'}"
+    count = f"{len(lasting)} of {len(every)} dimensions carr{'ies' if len(lasting) == 1 else 'y'}"
     text = f"{count} less than {DEAD} nats each {since(last)}. "
     if beta > 1:
         text += f"β = {beta:g} makes every nat of code dear. W{helps}"
@@ -126,7 +123,7 @@ def overfitting(history: History) -> Note | None:
     fallen = best["held_out_elbo"] - looks[-1]["held_out_elbo"]
     error = max(best["held_out_elbo_se"], looks[-1]["held_out_elbo_se"])
     risen = history.train_elbo(history.rows[-1]) - history.train_elbo(best)
-    if fallen <= ERRORS * error or risen <= 0:
+    if fallen <= ERRORS * error or risen <= error:
         return None
     return Note(
         "overfitting",

@@ -9,6 +9,7 @@ from ui.live_curves import live_curves, prepare_curves
 from ui.owner import NO_COOKIES, in_words, may_steer, owner, refusal
 from ui.pictures import sample_strip
 from ui.places import place_choice
+from ui.reading import show_notes, spoken
 from ui.replay import replay
 from ui.resources import dispatcher
 from ui.steer import controls, go_on
@@ -26,11 +27,12 @@ from ui.words import (
     recipe_line,
 )
 from vae_core import runs
-from vae_core.config import Config
+from vae_core.config import Config, ModelConfig
 from vae_core.datasets import DATASETS
+from vae_core.diagnosis import diagnose
 from vae_core.housekeeping import used_by
 from vae_core.rules import problems
-from vae_core.runs import DamagedRun, Run, Status
+from vae_core.runs import DamagedRun, Row, Run, Status
 
 OFTEN, REFRESH, SELDOM = 0.5, 1.0, 2.0
 LOG_LINES = 50
@@ -124,18 +126,18 @@ def header(run: Run, status: Status) -> None:
             go_on(run, status)
         if status.state == "paused" or not status.active:
             fork_popover(run)
-        if not status.active:
-            st.button("New run", icon=":material/add:", on_click=leave_run)
+        if not status.active and st.button("New run", icon=":material/add:"):
+            leave_run()
+            st.rerun()  # the whole page, of which this is a part that runs by itself
     refusal(run)
 
 
-def numbers(run: Run) -> None:
+def numbers(rows: list[Row], model: ModelConfig) -> None:
     """The newest numbers, with what they are."""
-    held_out = [row for row in run.rows() if "held_out_elbo" in row]
+    held_out = [row for row in rows if "held_out_elbo" in row]
     if not held_out:
         return
     last = held_out[-1]
-    model = run.config().model
     found = (
         ("Held-out ELBO", nats(last["held_out_elbo"]), "elbo"),
         ("Reconstruction", nats(last["held_out_reconstruction"]), "reconstruction"),
@@ -169,7 +171,23 @@ def watch(run: Run) -> None:
 
     @st.fragment(run_every=SELDOM if started_active else None)
     def newest() -> None:
-        numbers(run)
+        rows, present = run.rows(), run.present_config()
+        notes = diagnose(rows, present)
+        with st.container():  # which keeps its place when it is empty, and so do the curves
+            numbers(rows, config.model)
+        axis = st.segmented_control(
+            "Horizontal axis",
+            list(AXES),
+            format_func=AXES.__getitem__,
+            default="epoch",
+            required=True,
+            key="axis",
+            label_visibility="collapsed",
+        )
+        source = f"/api/runs/{run.id}/metrics"
+        live_curves(f"curves-{run.id}", source, axis or "epoch", started_active, spoken(notes))
+        st.caption(f"{bound_note(config)} {objective_note(present)}")
+        show_notes(notes)
 
     @st.fragment(run_every=REFRESH if started_active else None)
     def moments() -> None:
@@ -199,17 +217,6 @@ def watch(run: Run) -> None:
         moments()
     with right:
         newest()
-        axis = st.segmented_control(
-            "Horizontal axis",
-            list(AXES),
-            format_func=AXES.__getitem__,
-            default="epoch",
-            required=True,
-            key="axis",
-            label_visibility="collapsed",
-        )
-        live_curves(f"curves-{run.id}", f"/api/runs/{run.id}/metrics", axis or "epoch", started_active)
-        st.caption(f"{bound_note(config)} {objective_note(run.present_config())}")
 
     printed()
 

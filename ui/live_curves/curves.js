@@ -1,25 +1,7 @@
-// Curves of a run: fetches reports as JSON lines from where it left off and redraws three Plotly charts in place.
+// Curves of a run: fetches reports as JSON lines from where it left off and redraws Plotly charts in place.
 
-const EAGER = 50, POLL = 1000, SETTLED = 0.06;
-
-function loadPlotly(url) {
-  return (window.__elboRoomPlotly ??= new Promise((resolve, reject) => {
-    if (window.Plotly) return resolve(window.Plotly);
-    const script = document.createElement("script");
-    script.src = url;
-    script.onload = () => resolve(window.Plotly);
-    script.onerror = reject;
-    document.head.append(script);
-  }));
-}
-
-// the range without the first steep part: the start of a run would flatten all the rest
-function settledRange(values) {
-  const sorted = [...values].sort((a, b) => a - b), at = (q) => sorted[Math.round(q * (sorted.length - 1))];
-  if (sorted.length < 12) return null;
-  const low = at(SETTLED), high = at(1), pad = Math.max(0.08 * (high - low), 1e-3);
-  return [low - pad, high + pad];
-}
+const EAGER = 50, POLL = 1000;
+const CONFIG = { displayModeBar: false, responsive: true };
 
 // a first chart takes long: what was drawn so far is shown before the next one begins
 const painted = () => new Promise((resolve) =>
@@ -28,16 +10,24 @@ const painted = () => new Promise((resolve) =>
 class Curves {
   constructor(root) {
     this.root = root;
+    this.panels = [...root.querySelectorAll(".panel")];
+    for (const panel of this.panels) panel.addEventListener("toggle", () => this.rows.length && this.drawPanel(panel));
     this.reset("");
+    this.line = new MomentLine(this);
   }
 
   reset(url) {
     Object.assign(this, { url, offset: 0, rows: [], drawn: false });
   }
 
+  chart(name) {
+    return this.root.querySelector(`.chart[data-name=${name}]`);
+  }
+
   async update(data) {
     this.data = data;
     this.root.hidden = !data.url;
+    this.announce(data.said ?? "");
     const loading = loadPlotly(data.plotly);
     if (!data.url) return;
     if (this.url !== data.url) this.reset(data.url);
@@ -45,11 +35,17 @@ class Curves {
     if (this.gone) return;
     const style = getComputedStyle(this.root);
     this.look = { ink: style.getPropertyValue("--st-text-color"), line: style.getPropertyValue("--st-border-color"),
-      train: style.getPropertyValue("--st-primary-color"), held: "#e76300", font: style.fontFamily };
+      train: style.getPropertyValue("--st-primary-color"), font: style.fontFamily, ...data.colours };
     this.root.style.setProperty("--train", this.look.train);
     this.root.style.setProperty("--held", this.look.held);
     if (this.rows.length) this.draw();
     this.poll();
+  }
+
+  // a screen reader is told of what is new, not of every number
+  announce(text) {
+    const place = this.root.querySelector(".said");
+    if (place.textContent !== text) place.textContent = text;
   }
 
   async poll() {
@@ -63,58 +59,97 @@ class Curves {
       if (next < offset) this.reset(url);
       else if (text) {
         this.offset = next;
-        this.rows.push(...text.trim().split("\n").map((line) => JSON.parse(line)));
+        this.rows.push(...text.trim().split("\n").map(parseReport));
         this.draw();
       }
     }
     if (this.data.active) this.timer = setTimeout(() => this.poll(), this.rows.length ? POLL : EAGER);
   }
 
-  async draw() {
+  // what all charts share, with the marks of settings that changed
+  layout(own) {
     const axis = this.data.axis, { ink, line, font } = this.look;
-    for (const chart of this.root.querySelectorAll(".chart")) {
-      const name = chart.dataset.name;
-      if (!this.drawn && name !== "elbo") await painted();
-      const series = (prefix) => {
-        const rows = this.rows.filter((row) => `${prefix}_${name}` in row);
-        return { x: rows.map((row) => row[axis]), y: rows.map((row) => row[`${prefix}_${name}`]) };
-      };
-      const train = series("train"), held = series("held_out");
-      const traces = [
-        { ...train, name: "train", mode: "lines", line: { color: this.look.train, width: 1.4 } },
-        { ...held, name: "held out", mode: "lines+markers", line: { color: this.look.held, width: 2 }, marker: { size: 5 } },
-      ];
-      const grid = { gridcolor: line, zeroline: false, linecolor: line, automargin: true };
-      const range = settledRange(train.y);
-      const layout = {
-        margin: { l: 8, r: 8, t: 6, b: 8 }, showlegend: false, uirevision: axis, dragmode: "zoom",
-        paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink, family: font, size: 11 },
-        xaxis: grid,
-        yaxis: { ...grid, ...(range ? { range } : { autorange: true }), hoverformat: ".2f" }, hovermode: "x unified",
-        ...this.marks(axis, ink),
-      };
-      this.plotly.react(chart, traces, layout, { displayModeBar: false, responsive: true });
-    }
-    this.drawn = true;
-    const last = this.rows.at(-1), heldOut = this.rows.findLast((row) => "held_out_elbo" in row);
-    this.root.querySelector(".summary").textContent = `Epoch ${last.epoch}: training ELBO ${last.train_elbo.toFixed(2)} ` +
-      `nats per example` + (heldOut ? `, held out ${heldOut.held_out_elbo.toFixed(2)}.` : ".");
-    this.root.dataset.rows = this.rows.length;
+    return {
+      margin: { l: 8, r: 8, t: 6, b: 8 }, showlegend: false, uirevision: axis, dragmode: "zoom", hovermode: "x unified",
+      paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink, family: font, size: 11 },
+      xaxis: { gridcolor: line, zeroline: false, linecolor: line, automargin: true }, ...this.marks(axis, ink), ...own,
+    };
   }
 
-  // where settings changed while it trained
+  async draw() {
+    for (const name of ["elbo", "reconstruction", "kl"]) {
+      if (!this.drawn && name !== "elbo") await painted();
+      this.drawCurve(name);
+    }
+    this.drawn = true;
+    for (const panel of this.panels) this.drawPanel(panel);
+    this.root.dataset.rows = this.rows.length;
+    this.line.place();
+  }
+
+  drawCurve(name) {
+    const { axis } = this.data, { train, held, line } = this.look;
+    const series = (prefix) => {
+      const rows = thinned(this.rows.filter((row) => `${prefix}_${name}` in row));
+      return { x: rows.map((row) => row[axis]), y: rows.map((row) => row[`${prefix}_${name}`]) };
+    };
+    const trained = series("train"), looks = series("held_out"), range = settledRange(trained.y);
+    const traces = [
+      { ...trained, name: "train", mode: "lines", line: { color: train, width: 1.4 } },
+      { ...looks, name: "held out", mode: "lines+markers", line: { color: held, width: 2 }, marker: { size: 5 } },
+    ];
+    const yaxis = { gridcolor: line, zeroline: false, linecolor: line, automargin: true, hoverformat: ".2f", ...(range ? { range } : { autorange: true }) };
+    this.plotly.react(this.chart(name), traces, this.layout({ yaxis }), CONFIG);
+    const said = looks.y.length ? `, held out ${signed(looks.y.at(-1))}` : "";
+    this.chart(name).setAttribute("aria-label", `${name} at epoch ${this.rows.at(-1).epoch}: training ${signed(trained.y.at(-1))}${said} nats per example`);
+  }
+
+  drawPanel(panel) {
+    if (panel.open) this[panel.dataset.panel](panel);
+  }
+
+  dimensions(panel) {
+    const looks = splitLooks(this.rows, this.data.axis), chart = this.chart("dimensions"), split = looks.length > 0;
+    panel.querySelector(".about").textContent = split
+      ? "How much each dimension of the code carries on held-out data: since the start, and now. The largest on top."
+      : "The KL of this posterior and prior has no terms by dimension: only diagonal Gaussians of one layer have.";
+    chart.hidden = panel.querySelector(".numbers").hidden = !split;
+    if (!split) return;
+    const figure = dimensionsFigure(looks, this.data.axis, this.look), text = dimensionsText(looks);
+    chart.style.height = `${figure.height}px`;
+    this.plotly.react(chart, figure.traces, this.layout({ hovermode: "closest", shapes: [], annotations: [], ...figure.layout }), CONFIG);
+    chart.setAttribute("aria-label", text.short);
+    panel.querySelector(".numbers p").textContent = text.long;
+  }
+
+  gradients(panel) {
+    const figure = gradientsFigure(this.rows, this.data.axis, this.look);
+    this.plotly.react(this.chart("gradients"), figure.traces, this.layout(figure.layout), CONFIG);
+    this.chart("gradients").setAttribute("aria-label", figure.said);
+    panel.querySelector(".key").replaceChildren(...figure.key.map(([part, colour, dash]) => {
+      const entry = Object.assign(document.createElement("span"), { textContent: part });
+      entry.style.setProperty("--colour", colour);
+      entry.style.setProperty("--dash", dash);
+      return entry;
+    }));
+  }
+
+  // where settings changed while it trained, and where it left another run
   marks(axis, ink) {
-    const rows = this.rows.filter((row) => row.changed);
-    const said = (changed) => Object.entries(changed).map(([name, value]) => `${name.replace("_", " ")} ${value}`).join("<br>");
+    const rows = this.rows.filter((row) => row.changed || row.forked);
+    const changes = (changed) => Object.entries(changed ?? {}).map(([name, value]) => `${name.replace("_", " ")} ${value}`);
+    const fork = (forked) => forked ? [`<a href="train?run=${forked.run}" target="_self">forked at step ${forked.step}</a>`] : [];
+    const said = (row) => [...fork(row.forked), ...changes(row.changed)].join("<br>");
     return {
       shapes: rows.map((row) => ({ type: "line", x0: row[axis], x1: row[axis], yref: "paper", y0: 0, y1: 1, line: { color: ink, width: 1, dash: "dot" } })),
-      annotations: rows.map((row) => ({ x: row[axis], y: 1, yref: "paper", yanchor: "top", xanchor: "left", showarrow: false, text: said(row.changed), font: { size: 10 } })),
+      annotations: rows.map((row) => ({ x: row[axis], y: 1, yref: "paper", yanchor: "top", xanchor: "left", showarrow: false, text: said(row), align: "left", captureevents: Boolean(row.forked), font: { size: 10 } })),
     };
   }
 
   destroy() {
     this.gone = true;
     clearTimeout(this.timer);
+    this.line.destroy();
   }
 }
 
