@@ -23,9 +23,9 @@ ROUTES = ["plane", "layers/holes", "decoder", "example"]
 LONG = "9" * 5_000
 
 
-def get(url: str) -> tuple[int, bytes, Message]:
+def get(url: str, **headers: str) -> tuple[int, bytes, Message]:
     try:
-        with urllib.request.urlopen(url, timeout=30) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as response:
             return response.status, response.read(), response.headers
     except urllib.error.HTTPError as error:
         with error:
