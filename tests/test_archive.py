@@ -28,13 +28,14 @@ SMALL = Config(
     model=ModelConfig(widths=(32,), latent=3), schedule=ScheduleConfig(epochs=4, batch_size=64), device="cpu", seed=9
 )
 CHANGES = [Change(5, {"beta": 3.0}), Change(33, {"learning_rate": 0.01, "estimator": "pathwise"})]
+SECRET = "0123456789abcdef"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of 80 steps that was steered twice."""
-    run = queued(tmp_path_factory.mktemp("runs") / "20260101-000000-digits-3d", SMALL)
+    run = queued(tmp_path_factory.mktemp("runs") / f"20260101-000000-digits-3d-{SECRET}", SMALL)
     for change in CHANGES:
         run.log_change(change)
     assert train(run).state == "finished"
@@ -92,6 +93,12 @@ def test_the_card_says_what_it_is(run: Run, unpacked: Path) -> None:
     assert "python train_again.py" in card
     assert "Licence of the data: CC BY 4.0." in card
     assert "Licence of the weights" not in card
+
+
+def test_the_name_that_lets_others_look_at_the_run_stays_at_home(run: Run) -> None:
+    assert SECRET in run.id
+    with zipfile.ZipFile(exported(run)) as archive:
+        assert not [name for name in archive.namelist() if SECRET.encode() in archive.read(name)]
 
 
 def test_requirements_are_those_that_trained_it(unpacked: Path) -> None:
@@ -169,7 +176,10 @@ def test_a_fork_of_the_same_seed_is_repeated_and_one_of_another_says_that_it_is_
     copy = Run(unpack(exported(same), tmp_path / "same"))
     assert difference(repeat(copy, 1).model.state_dict(), load_file(copy.folder / "model.safetensors")) == 0
     assert "fork" not in capsys.readouterr().out
-    assert f"| forked from | {run.id}, after {step} steps |" in (copy.folder / "README.md").read_text()
+    assert f"| forked from | 20260101-000000-digits-3d, after {step} steps |" in (copy.folder / "README.md").read_text()
+    assert [row["forked"] for row in copy.rows() if "forked" in row] == [
+        {"run": "20260101-000000-digits-3d", "step": step}
+    ]
     other = fork(parent, step, {"epochs": 5, "seed": 10})
     assert train(other).state == "finished"
     copy = Run(unpack(exported(other), tmp_path / "other"))

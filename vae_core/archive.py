@@ -7,6 +7,7 @@ train_again.py, requirements.txt, vae_core/  a script that repeats the training,
 """
 
 import json
+import re
 import zipfile
 from dataclasses import asdict
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from vae_core import again, cards
 from vae_core.config import Config
 from vae_core.forking import origin
 from vae_core.overview import numbers
-from vae_core.runs import Run, weights_file
+from vae_core.runs import Row, Run, weights_file
 
 SOURCES = Path(__file__).parent
 NEEDED = ("torch", "torchvision", "numpy", "scikit-learn", "safetensors", "jaxtyping")
@@ -43,7 +44,7 @@ def export(run: Run, file: BufferedIOBase, *, resumable: bool = False) -> None:
         if resumable and step is not None:
             out.write(weights.with_name("trainer.safetensors"), "trainer.safetensors", zipfile.ZIP_STORED)
         out.writestr("config.json", config.to_json())
-        rows = [row for row in run.rows() if step is not None and row["step"] <= step]
+        rows = [_public(row) for row in run.rows() if step is not None and row["step"] <= step]
         changes = [change for change in run.changes() if step is not None and change.step <= step]
         if rows:
             out.writestr("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
@@ -54,6 +55,15 @@ def export(run: Run, file: BufferedIOBase, *, resumable: bool = False) -> None:
         out.write(Path(again.__file__), "train_again.py")
         for source in (*sorted(SOURCES.glob("*.py")), *SOURCES.parent.glob("LICENSE")):
             out.write(source, f"vae_core/{source.name}")
+
+
+def public(run_id: str) -> str:
+    """What a run may be called before everybody: its own name, which nobody can guess, lets them look at it."""
+    return re.sub("-[0-9a-f]{16}$", "", run_id)
+
+
+def _public(row: Row) -> Row:
+    return {**row, "forked": {**row["forked"], "run": public(row["forked"]["run"])}} if "forked" in row else row
 
 
 def _version(name: str) -> str:
@@ -68,11 +78,11 @@ def card(run: Run, config: Config) -> str:
         for change in run.changes()
     }
     if left:
-        rows["forked from"] = f"{left.run}, after {left.step:,} steps"
+        rows["forked from"] = f"{public(left.run)}, after {left.step:,} steps"
     if measured:
         rows |= cards.result_rows(config, measured.part, asdict(measured), f"on data that are {measured.part}")
     return cards.card(
-        run.id,
+        public(run.id),
         config,
         rows,
         f"{cards.data_line(config)}\n\n{AGAIN}",
