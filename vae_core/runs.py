@@ -5,7 +5,7 @@ metrics.jsonl    one line per report                 owner          whose run it
 requests/        what the owner wants, in order      lock           held by the worker for as long as it lives
 changes.jsonl    settings changed while it trained   step.json      the last single step, number by number
 worker.log       what the worker printed             checkpoints/<step>/{model,trainer}.safetensors
-snapshots/<step>.safetensors                         latent means, lattice and reconstructions of that moment
+marks.json       tags, note, pinned, shared           snapshots/<step>.safetensors  means, lattice, reconstructions
 """
 
 import json
