@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -199,3 +200,28 @@ def test_disk_use(run: Run) -> None:
     os.symlink("/", run.folder / "link")
     assert disk_use(str(run.folder)) == base + 150 + os.lstat(run.folder / "link").st_size
     assert base == sum(p.stat().st_size for p in run.folder.rglob("*") if p.is_file() and "snap" not in str(p))
+
+
+def test_files_may_go_while_a_run_is_looked_at(run: Run) -> None:
+    """A worker thins checkpoints and snapshots, and drafts come and go."""
+    busy, checkpoint = threading.Event(), run.folder / "checkpoints" / "000000001"
+
+    def work() -> None:
+        while not busy.is_set():
+            for folder in (checkpoint, run.folder / "snapshots"):
+                folder.mkdir(parents=True)
+                for name in range(20):
+                    (folder / str(name)).write_bytes(b"x")
+                shutil.rmtree(folder)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        sizes = {disk_use(str(run.folder)) for _ in range(100)}
+        found = [overview(run) for _ in range(30)]
+    finally:
+        busy.set()
+        worker.join()
+    assert len(sizes) > 1
+    assert {one.damaged for one in found} == {""}
+    assert disk_use(f"{run.folder}/nowhere") == 0

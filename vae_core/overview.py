@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -161,15 +162,17 @@ def _status(run: Run) -> Status:
 
 
 def disk_use(folder: str) -> int:
-    """Bytes of all files of a run. The snapshots of one run have one size, so that only the newest is looked at."""
+    """Bytes of all files of a run; what goes while they are added counts for nothing."""
     total = 0
-    with os.scandir(folder) as entries:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name == "snapshots":
-                names = os.listdir(entry.path)
-                total += len(names) * os.stat(f"{entry.path}/{max(names)}").st_size if names else 0
-            elif entry.is_dir(follow_symlinks=False):
-                total += disk_use(entry.path)
-            else:
-                total += entry.stat(follow_symlinks=False).st_size
+            with suppress(FileNotFoundError):
+                total += _size(entry)
     return total
+
+
+def _size(entry: "os.DirEntry[str]") -> int:
+    if entry.name == "snapshots":  # of one run they have one size, so that only the newest is looked at
+        names = os.listdir(entry.path)
+        return len(names) * os.stat(f"{entry.path}/{max(names)}").st_size if names else 0
+    return disk_use(entry.path) if entry.is_dir(follow_symlinks=False) else entry.stat(follow_symlinks=False).st_size
