@@ -20,7 +20,7 @@ from vae_core.training import fit, load_trainer
 from vae_core.worker import NICENESS
 
 SMALL = Config(model=ModelConfig(widths=(32,)), schedule=ScheduleConfig(epochs=3), device="cpu")
-PATIENCE = 60
+PATIENCE = 120
 
 
 def lasting(epochs: int) -> Config:

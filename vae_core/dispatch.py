@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from vae_core import elsewhere, runs
@@ -44,6 +44,7 @@ class Dispatcher:
         self.queue = Queue(self.root)
         self._claimer = secrets.token_hex(4)
         self._wake, self._closed = threading.Event(), threading.Event()
+        self._trouble = ""
         self._thread = threading.Thread(target=self._attend, name="queue", daemon=True)
 
     def open(self) -> None:
@@ -97,20 +98,23 @@ class Dispatcher:
             if status.active and (run.locked() or (entry and status.state == "queued")):
                 return
             self._admit(run.owner, disk)
-            if entry:
-                self.queue.remove(entry)
+            self.queue.forget(run.id)
             elsewhere.take_back(run.folder)
             run.forget_requests()
             if change:
                 run.request("change", **change)
-            run.write_status(replace(status, state="queued", reason=""))
             self.queue.add(run.id, run.owner, self.launcher.kind)
+            try:
+                run.write_status(replace(status, state="queued", reason=""))
+            except OSError:
+                self.queue.forget(run.id)
+                raise
         self._wake.set()
 
     def stop(self, run: Run) -> None:
         """A run that waits is never begun; one that trains stops after its next step. Raises DamagedRun, OSError."""
         with self.queue.lock():
-            if not self._cancelled(run):
+            if not self._cancelled(run) and run.recorded_status().active:
                 run.request("stop")
 
     def _cancelled(self, run: Run) -> bool:
@@ -128,12 +132,25 @@ class Dispatcher:
 
     def _attend(self) -> None:
         while not self._closed.is_set():
-            with _undaunted(), self.queue.attended(self._claimer):
+            with self._undaunted(), self.queue.attended(self._claimer):
                 while not self._closed.is_set():
-                    with _undaunted():
+                    with self._undaunted():
                         self.tick()
+                        self._trouble = ""
                     self._pause()
             self._pause()
+
+    @contextmanager
+    def _undaunted(self) -> Iterator[None]:
+        """Whatever goes wrong goes into the log, once: a queue that stands still helps nobody."""
+        try:
+            yield
+        except BlockingIOError:
+            pass  # others are busy with the queue: next time
+        except Exception as error:
+            if self._trouble != str(error):
+                log.exception("The queue could not be served; it is tried again and again.")
+            self._trouble = str(error)
 
     def _pause(self) -> None:
         self._wake.wait(TICK)
@@ -169,14 +186,22 @@ class Dispatcher:
         elif status.state != "queued":
             self.queue.remove(entry)
         elif entry.claimer == self._claimer or self.queue.age(entry) > self.grace:
-            self._again(entry, run, status)
+            self._again(entry, run)
 
-    def _again(self, entry: Entry, run: Run, status: Status) -> None:
+    def _again(self, entry: Entry, run: Run) -> None:
         if entry.tries + 1 < TRIES:
-            return self.queue.put_back(entry)
-        reason = f"{TRIES} workers died before they could begin. {run.log_tail()}"
-        run.write_status(replace(status, state="failed", reason=reason.strip()))
-        return self.queue.remove(entry)
+            self.queue.put_back(entry)
+        else:
+            self._give_up(entry, f"{TRIES} workers died before they could begin. {run.log_tail()}")
+
+    def _give_up(self, entry: Entry, reason: str) -> None:
+        """A run that nobody can begin has failed; on a disk that takes no status it is found to be lost a while later."""
+        run = self._run(entry)
+        self.queue.remove(entry)
+        status = _recorded(run)
+        if status and status.state == "queued":
+            with suppress(OSError):
+                run.write_status(replace(status, state="failed", reason=reason.strip()))
 
     def _next(self) -> Iterator[Entry]:
         """The runs that can begin now."""
@@ -196,13 +221,15 @@ class Dispatcher:
                 yield entry
 
     def _ready(self, entry: Entry) -> bool:
-        """Whether a run can be taken up; the entry of one that has ended is removed."""
+        """Whether a run can be taken up. One that is still locked cannot yet; one that does not wait has no entry."""
         run = self._run(entry)
-        status = _recorded(run)
-        if status is None or not status.active:
-            self.queue.remove(entry)
+        if run.locked():
             return False
-        return status.state == "queued" and not run.locked()
+        status = _recorded(run)
+        if status and status.state == "queued":
+            return True
+        self.queue.remove(entry)
+        return False
 
     def _put_aside(self, here: list[Entry]) -> None:
         """Stops runs that are paused for long: others wait for their places."""
@@ -210,16 +237,14 @@ class Dispatcher:
             status = _recorded(run)
             long = status and status.state == "paused" and time.time() - status.updated > PAUSE_PATIENCE
             if long and not run.requested("stop"):
-                run.request("stop", reason=PUT_ASIDE)
+                with suppress(OSError):
+                    run.request("stop", reason=PUT_ASIDE)
 
     def _start(self, entry: Entry) -> None:
-        run = self._run(entry)
         try:
-            self.launcher.start(run)
+            self.launcher.start(self._run(entry))
         except OSError as error:
-            status = _recorded(run) or Status("queued")
-            run.write_status(replace(status, state="failed", reason=f"Nobody can train it: {error}"))
-            self.queue.remove(entry)
+            self._give_up(entry, f"Nobody can train it: {error}")
 
 
 def _recorded(run: Run) -> Status | None:
@@ -228,14 +253,3 @@ def _recorded(run: Run) -> Status | None:
         return run.recorded_status()
     except DamagedRun:
         return None
-
-
-@contextmanager
-def _undaunted() -> Iterator[None]:
-    """Whatever goes wrong goes into the log: a queue that stands still helps nobody."""
-    try:
-        yield
-    except BlockingIOError:
-        pass  # others are busy with the queue: next time
-    except Exception:
-        log.exception("The queue could not be served; it is tried again.")

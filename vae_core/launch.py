@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from vae_core.limits import CORES
 from vae_core.runs import Run
 
 SPARE_DELAY = 4.0
@@ -76,7 +77,7 @@ class LocalLauncher:
 
     def __init__(self, places: int | None = None) -> None:
         """Without `places`, one for every core."""
-        self._places = places or len(os.sched_getaffinity(0))
+        self._places = places or CORES
         self._lock = threading.Lock()
         self._closed = False
         self._spare: subprocess.Popen[bytes] | None = None

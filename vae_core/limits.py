@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""That this process may use, where the system says so."""
 MEGABYTE = 1_000_000
 HIGHEST = 1_000_000
 
@@ -23,7 +25,7 @@ class Limits:
     Runs that ended `retention_days` ago are thrown away; with 0, none are.
     """
 
-    workers: int = _setting("ELBO_ROOM_WORKERS", len(os.sched_getaffinity(0)))
+    workers: int = _setting("ELBO_ROOM_WORKERS", CORES)
     running: int = _setting("ELBO_ROOM_MAX_RUNNING", 32)
     queued: int = _setting("ELBO_ROOM_MAX_QUEUED", 500)
     disk: int = _setting("ELBO_ROOM_MAX_DISK", 20_000)

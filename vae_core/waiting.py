@@ -134,6 +134,11 @@ class Queue:
         again = replace(entry, tries=entry.tries + 1, place="", claimer="")
         (self._running / entry.name).rename(self._waiting / again.name)
 
+    def forget(self, run_id: str) -> None:
+        """A run is in the queue no longer, if it was."""
+        while entry := self.find(run_id):
+            self.remove(entry)
+
     def remove(self, entry: Entry) -> None:
         folder = self._running if entry.claimer else self._waiting
         (folder / entry.name).unlink(missing_ok=True)
