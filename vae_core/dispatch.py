@@ -195,7 +195,7 @@ class Dispatcher:
             self._give_up(entry, f"{TRIES} workers died before they could begin. {run.log_tail()}")
 
     def _give_up(self, entry: Entry, reason: str) -> None:
-        """A run that nobody can begin has failed; on a disk that takes no status it is found to be lost a while later."""
+        """A run that nobody can begin has failed; without a status on the disk it is found so a while later."""
         run = self._run(entry)
         self.queue.remove(entry)
         status = _recorded(run)
