@@ -297,10 +297,10 @@ def test_readers_never_see_half_a_status(run: Run) -> None:
     assert states == {"running"}
 
 
-def test_two_checkpoints_are_kept(run: Run) -> None:
+def test_checkpoints_are_listed_oldest_first_and_hold_what_was_given(run: Run) -> None:
     for step in (3, 20, 100):
         run.write_checkpoint(step, {"w": torch.tensor(step)}, {"s": torch.tensor(-step)})
-    assert [path.name for path in run.checkpoints()] == ["000000020", "000000100"]
+    assert [path.name for path in run.checkpoints()] == ["000000003", "000000020", "000000100"]
     newest = run.checkpoints()[-1]
     assert runs.load_tensors(newest / "model.safetensors")["w"] == 100
     assert runs.load_tensors(newest / "trainer.safetensors")["s"] == -100

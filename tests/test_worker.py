@@ -287,7 +287,7 @@ def test_broken_parameters_are_never_a_checkpoint(
     break_at(20)
     assert train(run).state == "failed"
     assert run.status().reason.startswith("The parameters are no longer finite numbers at step 20 (epoch 2.00)")
-    assert [checkpoint.name for checkpoint in run.checkpoints()] == ["000000018", "000000019"]
+    assert [checkpoint.name for checkpoint in run.checkpoints()][-2:] == ["000000018", "000000019"]
     assert all(value.isfinite().all() for value in load_model(run.folder)[1].state_dict().values())
     assert strict_rows(run)[-1]["step"] == 20
 
