@@ -57,6 +57,10 @@ class Mirror(Generic[A]):
 
 
 def controlled(key: str, value: Any) -> str:
-    """The key of a widget that shows `value`, whatever it showed before."""
-    st.session_state[key] = value
+    """The key of a widget that shows `value`, whatever it showed before.
+
+    What it shows already is not set again: the browser would drop the keyboard's place in it, and a text half typed.
+    """
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
     return key

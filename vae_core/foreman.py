@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
 
 from vae_core import elsewhere, runs
 from vae_core.launch_ray import settle, tidy
@@ -20,7 +21,7 @@ from vae_core.locks import holding
 from vae_core.runs import DamagedRun, Run
 from vae_core.worker import train
 
-ROUND_SECONDS = 0.25
+ROUND_SECONDS = 0.5
 RETRIES = 20
 """How many lost nodes a run survives."""
 
@@ -71,6 +72,7 @@ class Foreman:
 
     root: Path
     tasks: dict[str, ray.ObjectRef] = field(default_factory=dict)
+    gpus: dict[str, int] = field(default_factory=dict)
 
     def round(self) -> None:
         self._count_places()
@@ -84,6 +86,8 @@ class Foreman:
         for name in names:
             if name not in self.tasks:
                 self._submit(Run(self.root / name))
+        for name in self.tasks:
+            self._explain(self.root / name, self.gpus[name])
 
     def _count_places(self) -> None:
         places = max(1, int(ray.cluster_resources().get("CPU", 0)))
@@ -101,14 +105,16 @@ class Foreman:
             gpus = 1 if run.config().device == "cuda" else 0
         except DamagedRun as error:
             return settle(run, "failed", str(error))
-        elsewhere.hand_over(run.folder, self._sentence(gpus))
         options = {"name": f"train {run.id}", "num_cpus": 1, "num_gpus": gpus, "max_retries": RETRIES}
-        self.tasks[run.id] = remote_train.options(**options).remote(run.id)
+        self.tasks[run.id], self.gpus[run.id] = remote_train.options(**options).remote(run.id), gpus
 
-    def _sentence(self, gpus: int) -> str:
+    def _explain(self, folder: Path, gpus: int) -> None:
+        """What a run waits for, in case it waits."""
+        sentence = f"Waiting for a free {'GPU' if gpus else 'processor'} of the Ray cluster."
         if gpus and not ray.cluster_resources().get("GPU"):
-            return "Waiting for a GPU: no node of the Ray cluster has one at present."
-        return f"Waiting for a free {'GPU' if gpus else 'processor'} of the Ray cluster."
+            sentence = "Waiting for a GPU: no node of the Ray cluster has one at present."
+        if elsewhere.waits_for(folder) not in ("", sentence):
+            elsewhere.hand_over(folder, sentence)
 
     def _ended(self) -> list[str]:
         if not self.tasks:
@@ -120,7 +126,7 @@ class Foreman:
         """A run whose task has failed is not tried again."""
         try:
             ray.get(self.tasks.pop(name))
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             settle(Run(self.root / name), "failed", f"The Ray cluster gave it up: {last_line(error)}")
 
 
@@ -132,12 +138,20 @@ def main() -> None:
     root = runs.runs_root()
     lock = elsewhere.foreman_lock(root)
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with holding(lock):
-        ray.init(log_to_driver=False)
-        foreman = Foreman(root)
-        while True:
-            try:
-                foreman.round()
-            except (OSError, DamagedRun):  # storage that stumbles must not end what trains
-                traceback.print_exc()
-            time.sleep(ROUND_SECONDS)
+    try:
+        with holding(lock):
+            work(root)
+    except BlockingIOError:
+        print("Another foreman is at work.")
+
+
+def work(root: Path) -> None:
+    """Until it is killed."""
+    ray.init(log_to_driver=False)
+    foreman = Foreman(root)
+    while True:
+        try:
+            foreman.round()
+        except (OSError, DamagedRun):  # storage that stumbles must not end what trains
+            traceback.print_exc()
+        time.sleep(ROUND_SECONDS)

@@ -19,7 +19,7 @@ from vae_core.runs import RUNS_VARIABLE, DamagedRun, Run, State
 ROUND_SECONDS = 5.0
 LOOK_SECONDS = 0.2
 SUBMIT_SECONDS = 30.0
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 COMMAND = "python -c 'from vae_core.foreman import main; main()'"
 """Not `-m`: of a module that is the program, Ray would send the source along with every run."""

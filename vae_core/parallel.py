@@ -27,8 +27,11 @@ def assembled() -> Iterator[Team]:
     place, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if place < gpus:
         torch.cuda.set_device(place)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
-    team = Team(dist.get_rank(), dist.get_world_size(), place, joined=True)
+    store, rank, size = next(dist.rendezvous("env://"))  # pyright: ignore[reportPrivateImportUsage]
+    # processes that torchrun has started again would else find the addresses of the dead
+    store = dist.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)  # pyright: ignore[reportPrivateImportUsage]
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", store=store, rank=rank, world_size=size)
+    team = Team(rank, size, place, joined=True)
     try:
         yield team
     finally:

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,12 @@ def classes(folder: Path, index: Index, part: str) -> Mapped:
 
 def spec(folder: Path) -> Spec:
     """The data set of a folder, as the app and the trainer know it. Raises OSError and ValueError as `read_index`."""
+    stat = (folder / "spec.json").stat()
+    return _spec(folder, (stat.st_mtime_ns, stat.st_size, stat.st_ino))
+
+
+@lru_cache(maxsize=64)  # lists of runs ask for it again and again
+def _spec(folder: Path, stamp: tuple[int, ...]) -> Spec:
     index = read_index(folder)
     about, most = index.about, min(MOST_EXAMPLES, MOST_BYTES // index.about.bytes)
     ends = {"low": about.low or (0.0,) * about.values, "high": about.high or (1.0,) * about.values}

@@ -120,7 +120,7 @@ class Team:
             return str(error)
         return (
             f"Another of the {self.size} processes that train this run together is gone; go on from the last "
-            f"checkpoint with --resume. ({str(error).splitlines()[0]})"
+            "checkpoint with --resume."
         )
 
 

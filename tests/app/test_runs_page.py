@@ -2,18 +2,24 @@
 
 import io
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
 from scripts.serving import PROJECT
+from tests.app.conftest import App
+from tests.app.driving import ready
 from ui.inspection import terms_of
+from ui.owner import COOKIE
 from ui.resources import PRETRAINED, explored
 from ui.runs.catalogue import short
 from ui.runs.decoded import read_place
+from ui.runs.table import ROW_HEIGHT
 from vae_core import runs
 from vae_core.archive import export
 from vae_core.config import Config
@@ -398,3 +404,51 @@ def test_who_takes_up_all_the_disk_takes_no_more_in(open_runs: OpenPage, monkeyp
     test = open_runs()
     give(test, "run.zip", b"")
     assert any("Delete runs that you no longer need" in text for text in texts(test, "warning"))
+
+
+@pytest.fixture
+def listed(page: Page, app: App, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """Three runs of a browser's owner in the open page of a real server, the newest first."""
+    monkeypatch.setenv(runs.RUNS_VARIABLE, str(app.runs))
+    key = secrets.token_hex(16)
+    found = [written(-23.0 - k, key, with_beta(1.0 + k)) for k in range(3)]
+    page.context.add_cookies([{"name": COOKIE, "value": key, "url": app.url}])
+    ready(page, f"{app.url}/runs?origin=own")
+    page.locator("[data-testid=stDataFrame] canvas").first.wait_for()
+    return sorted(found, key=lambda run: run.id, reverse=True)
+
+
+def click_row(page: Page, number: int) -> None:
+    """The box before a row, counted from 0."""
+    box = page.locator("[data-testid=stDataFrame]").first.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 15, box["y"] + ROW_HEIGHT * (number + 1.5))
+
+
+@pytest.mark.browser
+def test_rows_clicked_lie_over_each_other(page: Page, listed: list[Run]) -> None:
+    for number in (0, 2):
+        click_row(page, number)
+        page.wait_for_url(f"**{listed[number].id}*")
+    page.wait_for_url(f"**runs={listed[0].id}~{listed[2].id}*")
+    names = page.locator(".live-figure .legendtext")
+    expect(names).to_have_count(2, timeout=30_000)
+    assert {text.split(" ")[0] for text in names.all_text_contents()} == {short(listed[0].id), short(listed[2].id)}
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 1280
+    page.set_viewport_size({"width": 390, "height": 844})
+    expect(names).to_have_count(2)
+    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390
+
+
+@pytest.mark.browser
+def test_what_is_found_is_deleted_and_comes_back(page: Page, listed: list[Run]) -> None:
+    page.get_by_role("searchbox", name="Search").fill(listed[1].id)
+    page.wait_for_url(f"**text={listed[1].id}*")
+    click_row(page, 0)
+    page.get_by_role("button", name="Delete 1 run").click()
+    expect(page.get_by_text("No run passes this filter.")).to_be_visible(timeout=30_000)
+    assert not listed[1].folder.is_dir()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("button", name="Delete 1 run")).to_be_visible(timeout=30_000)
+    assert listed[1].folder.is_dir()
+    assert listed[1].rows() != []

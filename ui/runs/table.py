@@ -94,7 +94,7 @@ def frame(entries: Sequence[Entry]) -> pd.DataFrame:
 
 
 def choose_rows(entries: Sequence[Entry]) -> None:
-    """The table; the rows that are chosen in it are those of the state, whoever chose them."""
+    """The table; the rows that are chosen in it are those of the state, whoever chose them, in whatever order."""
     places = {entry.id: place for place, entry in enumerate(entries)}
 
     def chosen() -> None:
@@ -103,11 +103,15 @@ def choose_rows(entries: Sequence[Entry]) -> None:
         kept = [run for run in before if run in picked or run not in places]
         library.change(runs=(*kept, *(run for run in picked if run not in before)))
 
+    def selection() -> dict[str, Any]:
+        rows = [places[run] for run in library.current().runs if run in places]
+        shown = st.session_state.get(KEY, {}).get("selection", {}).get("rows", [])
+        return {"rows": shown if sorted(shown) == sorted(rows) else rows, "columns": [], "cells": []}
+
     damaged = any(entry.brief.damaged for entry in entries)
-    selection = {"rows": [places[run] for run in library.current().runs if run in places], "columns": [], "cells": []}
     st.dataframe(
         frame(entries), hide_index=True, column_config=COLUMNS, row_height=ROW_HEIGHT, placeholder="",
         column_order=[name for name in COLUMNS if damaged or name != "Damage"],
-        height=ROW_HEIGHT * (min(len(entries), ROWS) + 1) + 3, key=controlled(KEY, {"selection": selection}),
-        on_select=chosen, selection_mode="multi-row", alt=f"{len(entries)} runs; the arrow keys move, space chooses",
+        height=ROW_HEIGHT * (min(len(entries), ROWS) + 1) + 3, key=controlled(KEY, {"selection": selection()}),
+        on_select=chosen, selection_mode="multi-row", alt=f"{len(entries):,} runs, which can be chosen by name below",
     )  # fmt: skip
