@@ -121,6 +121,7 @@ def test_stopped_killed_and_resumed_is_as_if_left_alone(launcher: LocalLauncher)
     assert all(value.isfinite().all() for value in model.state_dict().values())
 
     wait_until(lambda: not run.locked(), 5)
+    run.write_status(replace(run.status(), state="queued"))
     launcher.start(run)
     wait_until(lambda: run.recorded_status().state == "running", PATIENCE)
     wait_for_step(run, stopped_at + 1)

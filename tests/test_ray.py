@@ -117,7 +117,8 @@ def start_node(node: str, how: str) -> None:
     common = "--num-cpus 1 --object-store-memory 80000000 --dashboard-agent-listen-port 0 --disable-usage-stats"
     for _ in range(TRIES):
         command = [RAY, "start", *how.split(), *common.split()]
-        if subprocess.run(command, env={**os.environ, NODE_VARIABLE: node}, timeout=PATIENCE).returncode == 0:
+        settings = {**os.environ, NODE_VARIABLE: node}
+        if subprocess.run(command, env=settings, start_new_session=True, timeout=PATIENCE).returncode == 0:
             return
         kill(node)
     raise AssertionError(f"the node {node} does not start")
