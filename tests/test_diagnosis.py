@@ -338,10 +338,10 @@ import itertools, sys
 from pathlib import Path
 from vae_core import datasets, worker
 from vae_core.runs import Run
-whole = datasets.load
+whole = datasets.training
 for name in sys.argv[2:]:
     reports, few = itertools.count(), 64 if name == "few" else None
-    datasets.load = lambda data, part: whole(data, part).head(few) if few and part == "train" else whole(data, part)
+    datasets.training = lambda data: whole(data).head(few) if few else whole(data)
     # a report and a look every 40 steps, whatever the clock says
     due = {worker.SNAPSHOT_SECONDS: lambda: True, worker.REPORT_SECONDS: lambda: next(reports) % 40 == 0}
     worker.Clock.passed = lambda clock, now: due.get(clock.interval, bool)()

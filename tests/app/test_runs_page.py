@@ -342,7 +342,7 @@ def test_one_example_is_rebuilt_by_every_model_of_its_data(open_runs: OpenPage, 
     test.number_input(key="same x").set_value(7).run()
     assert not test.exception
     found = table(test, 1)
-    assert [text.split(" ")[0] for text in found["Run"]] == [short(name) for name in names[:2]]
+    assert [text.split()[0] for text in found["Run"]] == [short(name) for name in names[:2]]
     thing = explored(PRETRAINED / "digits-2d")
     terms = terms_of(thing, thing.seen(7), 7)
     assert found["ELBO"][1] == round(terms.elbo.item(), 2)
@@ -433,7 +433,7 @@ def test_rows_clicked_lie_over_each_other(page: Page, listed: list[Run]) -> None
     page.wait_for_url(f"**runs={listed[0].id}~{listed[2].id}*")
     names = page.locator(".live-figure .legendtext")
     expect(names).to_have_count(2, timeout=30_000)
-    assert {text.split(" ")[0] for text in names.all_text_contents()} == {short(listed[0].id), short(listed[2].id)}
+    assert {text.split()[0] for text in names.all_text_contents()} == {short(listed[0].id), short(listed[2].id)}
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 1280
     page.set_viewport_size({"width": 390, "height": 844})
     expect(names).to_have_count(2)
