@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from scripts.serving import PROJECT
 from tests.app.conftest import App
-from tests.app.driving import ready
+from tests.app.driving import eventually, ready
 from ui.inspection import terms_of
 from ui.owner import COOKIE
 from ui.resources import PRETRAINED, explored
@@ -437,7 +437,7 @@ def test_rows_clicked_lie_over_each_other(page: Page, listed: list[Run]) -> None
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 1280
     page.set_viewport_size({"width": 390, "height": 844})
     expect(names).to_have_count(2)
-    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390
+    eventually(lambda: page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390)
 
 
 @pytest.mark.browser
