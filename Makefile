@@ -8,15 +8,8 @@ BIN := $(VENV)/bin
 run: $(VENV)/run-ready
 	$(BIN)/streamlit run app.py
 
-# two halves side by side, as most machines have two cores: each has minutes of waiting
 test: check
-	$(MAKE) --jobs 2 --keep-going test-app test-core
-
-test-app: $(VENV)/dev-ready
-	$(BIN)/pytest tests/app
-
-test-core: $(VENV)/dev-ready
-	$(BIN)/pytest --ignore tests/app
+	$(BIN)/pytest
 
 check: $(VENV)/dev-ready
 	$(BIN)/ruff format --check .
