@@ -47,7 +47,8 @@ def set_up() -> None:
     if note:
         st.info(note)
     label = f"Train {len(wanted.points)} runs" if wanted.points else "Train"
-    if st.button(label, type="primary", icon=":material/play_arrow:", disabled=not wanted.points):
+    nothing = not wanted.points
+    if st.button(label, type="primary", icon=":material/play_arrow:", disabled=nothing, key="train sweep"):
         begin(wanted.points)
     own_sweeps()
 

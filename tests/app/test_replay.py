@@ -98,11 +98,12 @@ def close(found: np.ndarray, colour: str) -> np.ndarray:
 
 def test_a_frame_shows_points_in_their_colours_over_the_lattice(run: Run) -> None:
     tensors = load_tensors(run.snapshot_path(10))
-    seen, half = moment(tensors), 6.0
+    seen = moment(tensors)
+    half = 1.1 * seen.drawn.points.abs().max().item()
     picture = colours(frame(seen, SPEC, half, "Step 10"))
     assert picture.shape == (SIDE + FOOT, SIDE, 3)
     places = seen.drawn.points.numpy()
-    alone = [i for i, at in enumerate(places) if np.sort(np.abs(places - at).max(1))[1] > 0.1]
+    alone = [i for i, at in enumerate(places) if np.sort(np.abs(places - at).max(1))[1] > half / 60]
     assert len(alone) > 20
     for i in alone:
         x, y = round((places[i][0] / half + 1) * SIDE / 2), round((1 - places[i][1] / half) * SIDE / 2)

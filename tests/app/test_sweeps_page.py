@@ -104,6 +104,7 @@ def test_a_sweep_from_the_form_to_its_end(page: Page, app: App) -> None:
     page.get_by_label("Epochs of each run").fill("1")
     page.get_by_role("textbox", name="Latent dimensions").fill("2")
     page.get_by_role("textbox", name="Seeds").fill("0")
+    page.keyboard.press("Enter")
     page.get_by_role("button", name="Train 3 runs").click()
     expect(page.get_by_text(re.compile("3 of 3 runs ended: 3 finished"))).to_be_visible(timeout=90_000)
     assert re.search(r"sweep=[0-9a-f]{16}$", page.url)
