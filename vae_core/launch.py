@@ -30,7 +30,6 @@ def in_worker_environment() -> None:
 
 
 @runtime_checkable
-@runtime_checkable
 class Launcher(Protocol):
     """A place where runs train. It starts what it is given, at once; it neither queues nor chooses."""
 
