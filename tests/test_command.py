@@ -91,6 +91,7 @@ def test_interrupt_stops_and_keeps_the_partial_model_and_resume_goes_on() -> Non
     stopped = run.status()
     assert stopped.state == "stopped"
     assert load_model(run.folder)[0] == run.config()
+    run.request("stop")  # as it is left by a worker that is killed before it obeys
     assert program("--resume", str(run.folder)).returncode == 0
     assert (run.status().state, run.status().step) == ("finished", 1200)
     assert run.status().seconds > stopped.seconds
@@ -231,7 +232,7 @@ def test_the_line_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert capsys.readouterr().out == "\r[############            ]  50%  1,234 "
     monkeypatch.setenv("COLUMNS", "200")
     row = {"train_elbo": -7.5, "held_out_elbo": -8.25}
-    command.show(Status("running", step=5, total_steps=10, seconds=2.0, rate=1234.5), row)
+    command.show(Status("running", step=5, total_steps=10, seconds=2.0, rate=1234.5, left=2.0), row)
     line = "[############            ]  50%  1,234 examples/s  2 s left  ELBO -7.50 nats, held out -8.25"
     assert capsys.readouterr().out == "\r" + line.ljust(199)
     command.show(Status("paused", total_steps=10), {"held_out_elbo": -8.25})  # before the first step

@@ -122,6 +122,22 @@ def test_a_run_without_weights_is_not_published(tmp_path: Path) -> None:
         publish.publish(run, tmp_path / "target")
 
 
+def test_what_fails_half_way_leaves_what_was_published_before(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "small-3d"
+    publish.publish(run, target)
+    before = {path.name: path.read_bytes() for path in target.iterdir()}
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, "card", lambda *_: {}["no card"])
+        with pytest.raises(KeyError):
+            publish.publish(run, target)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["small-3d"]
+    publish.publish(run, target)
+    assert {path.name for path in target.iterdir()} == set(before)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\3\4 half a file", b"\x93NUMPY", b"<html>"])
 def test_a_damaged_sample_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "sample.npz").write_bytes(content)

@@ -344,6 +344,25 @@ def test_progress_is_told_at_every_report(run: Run) -> None:
     assert told == [(row["step"], 40) for row in strict_rows(run)]
 
 
+def test_the_time_left_goes_by_the_last_reports(run: Run, monkeypatch: pytest.MonkeyPatch, every_step: None) -> None:
+    """The first twenty of forty steps take a second each, the others a tenth."""
+    now, told = [100.0], list[Status]()
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+    advance = Trainer.advance
+
+    def slow_at_first(trainer: Trainer) -> StepInfo:
+        now[0] += 1.0 if trainer.step < 20 else 0.1
+        return advance(trainer)
+
+    monkeypatch.setattr(Trainer, "advance", slow_at_first)
+    train(run, lambda status, row: told.append(status))
+    by_step = {status.step: status for status in told}
+    assert by_step[20].left == pytest.approx(20.0)
+    assert by_step[20].rate == pytest.approx(SMALL.schedule.batch_size)
+    assert by_step[20 + worker.RECENT].left == pytest.approx(1.0)
+    assert by_step[40].left == 0.0
+
+
 def test_clock() -> None:
     clock = Clock(2.0, slices=10)
     assert clock.passed(0.0)

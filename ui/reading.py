@@ -1,12 +1,44 @@
 """What the curves of a run show, in words: the most important notes in sight, the others folded."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
 
 import streamlit as st
 
+from vae_core.diagnosis import diagnose
 from vae_core.history import Note
+from vae_core.overview import Stamp, stamp
+from vae_core.runs import Row, Run
 
 SHOWN = 3
+READ = ("metrics.jsonl", "changes.jsonl")
+TURNS = Lock()
+"""Of many who watch one run, the first reads it for all."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The last look at the held-out data, if there was one, and what the curves show."""
+
+    look: Row | None
+    notes: tuple[Note, ...]
+
+
+def reading(run: Run) -> Reading:
+    """Raises DamagedRun."""
+    with TURNS:
+        return _reading(run.folder, tuple(stamp(f"{run.folder}/{name}") for name in READ))
+
+
+@lru_cache(maxsize=64)
+def _reading(folder: Path, stamps: tuple[Stamp, ...]) -> Reading:
+    run = Run(folder)
+    rows = run.rows()
+    look = next((row for row in reversed(rows) if "held_out_elbo" in row), None)
+    return Reading(look, tuple(diagnose(rows, run.present_config())))
 
 
 def show_notes(notes: Sequence[Note]) -> None:

@@ -28,6 +28,7 @@ from ui.layers import LAYER_MAKERS, layer_message
 from ui.owner import COOKIE, KEY
 from ui.payload import decoder_message, plane_message, shown, snapshot_message
 from ui.planes import limits, view_of
+from ui.pulse import signs
 from ui.resources import Explored
 from vae_core import runs
 from vae_core.datasets import DataUnavailable
@@ -127,6 +128,17 @@ def metrics(request: Request) -> Response:
         return refusal("No such run, or `from` is not a whole number of bytes.")
     data, following = run.metrics(offset)
     return Response(data, media_type="application/x-ndjson", headers={**FRESH, "X-Next": str(following)})
+
+
+def pulse(request: Request) -> Response:
+    """How far a run is, as `ui.pulse` tells it."""
+    run = runs.find(request.path_params["run"])
+    if run is None:
+        return refusal("No such run.")
+    try:
+        return JSONResponse(signs(run, run.status()), headers=FRESH)
+    except runs.DamagedRun as error:
+        return refusal(str(error), 422)
 
 
 def snapshot(request: Request) -> Response:
@@ -240,6 +252,7 @@ ROUTES = [
     Route("/api/plotly.js", plotly),
     Route("/api/latent_plane.js", plane_script),
     Route("/api/runs/{run}/metrics", metrics),
+    Route("/api/runs/{run}/pulse", pulse),
     Route("/api/runs/{run}/snapshots/{step}", snapshot),
     Route("/api/models/{model}/plane", plane),
     Route("/api/models/{model}/layers/{layer}", layer),

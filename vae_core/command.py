@@ -96,14 +96,13 @@ def adjusted(config: Config, given: dict[str, Any]) -> Config:
 def show(status: Status, row: Row) -> None:
     """One line that rewrites itself: bar, steps, speed, time left and the bound."""
     done = status.step / max(status.total_steps, 1)
-    left = (status.total_steps - status.step) * status.seconds / max(status.step, 1)
     bounds = [
         f"{label} {row[name]:.2f}{unit}"
         for label, name, unit in (("ELBO", "train_elbo", " nats"), ("held out", "held_out_elbo", ""))
         if name in row  # a run that is paused before its first step has trained on nothing
     ]
     line = (
-        f"[{'#' * round(BAR * done):<{BAR}}] {done:4.0%}  {status.rate:,.0f} examples/s  {left:.0f} s left  "
+        f"[{'#' * round(BAR * done):<{BAR}}] {done:4.0%}  {status.rate:,.0f} examples/s  {status.left:.0f} s left  "
         + ", ".join(bounds)
     )
     print("\r" + line[: shutil.get_terminal_size().columns - 1].ljust(shutil.get_terminal_size().columns - 1), end="")
@@ -137,6 +136,8 @@ def lead(arguments: argparse.Namespace, team: Team) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    if not run.locked():
+        run.forget_requests()  # of a worker that was killed before it obeyed
     print(f"{config.dataset}: {run.folder}{f', {team.size} processes' if team.joined else ''}", flush=True)
     status = train_with_bar(run, team)
     print(f"{status.state}: {status.reason or run.folder}")

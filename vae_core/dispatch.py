@@ -153,8 +153,9 @@ class Dispatcher:
             self._trouble = str(error)
 
     def _pause(self) -> None:
-        self._wake.wait(TICK)
-        self._wake.clear()
+        if not self._closed.is_set():
+            self._wake.wait(TICK)
+            self._wake.clear()
 
     def tick(self) -> None:
         """One look at the queue: places are given back and taken."""

@@ -10,7 +10,8 @@ import os
 import secrets
 import shutil
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 DRAFT = ".draft"
@@ -121,13 +122,26 @@ def make_folder(path: Path) -> None:
         sync(path.parent)
 
 
-def appear(draft: Path, target: Path) -> None:
-    """Gives a folder its own name once all that it holds is on the disk."""
-    for folder, _, names in os.walk(draft):
-        for name in names:
-            sync(Path(folder, name))
-        sync(Path(folder))
-    draft.rename(target)
+@contextmanager
+def appearing(target: Path) -> Iterator[Path]:
+    """A folder under another name: it takes its own, for that of the folder which had it, once the block has ended and
+    all that it holds is on the disk. If the block fails it is nothing."""
+    draft = target.with_name(f".{target.name}{DRAFT}")
+    shutil.rmtree(draft, ignore_errors=True)
+    make_folder(target.parent)
+    draft.mkdir()
+    try:
+        yield draft
+        for folder, _, names in os.walk(draft):
+            for name in names:
+                sync(Path(folder, name))
+            sync(Path(folder))
+        if target.exists():
+            vanish(target)
+        draft.rename(target)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)  # on a full disk others need the room
+        raise
     sync(target.parent)
 
 

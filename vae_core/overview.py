@@ -64,7 +64,7 @@ def overviews(owner: str = "") -> list[Overview]:
 def overview(run: Run) -> Overview:
     """One run, or published model, in brief."""
     folder = str(run.folder)
-    found = _read(folder, tuple(_stamp(f"{folder}/{name}") for name in WATCHED))
+    found = _read(folder, tuple(stamp(f"{folder}/{name}") for name in WATCHED))
     if found.status is None or not found.status.active:
         return found
     try:
@@ -117,7 +117,8 @@ def _last_look(path: Path) -> Row | None:
     return None
 
 
-def _stamp(path: str) -> Stamp:
+def stamp(path: str) -> Stamp:
+    """What differs once a file has been written, or a folder has got or lost a file; None where there is neither."""
     try:
         stat = os.stat(path)
     except OSError:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vae_core import cards, datasets, runs
+from vae_core import cards, datasets, durable, runs
 from vae_core.config import Config
 from vae_core.datasets import DATASETS, Split
 from vae_core.evaluation import evaluate, posterior_means
@@ -84,15 +84,21 @@ def card(name: str, config: Config, metrics: dict[str, float | int | str]) -> st
 
 
 def publish(run: runs.Run, target: Path) -> None:
-    """Writes the published folder of a finished run: weights in half precision, numbers measured with just these.
+    """Writes the published folder of a finished run, which appears whole: weights in half precision, numbers measured
+    with just these.
 
     Raises DamagedRun where the run has no weights.
     """
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "config.json").write_text(run.config().to_json(), encoding="utf-8")
     weights = runs.load_tensors(runs.weights_file(run.folder))
-    runs.save_tensors(target / "model.safetensors", {name: weight.half() for name, weight in weights.items()})
-    config, model = runs.load_model(target)
+    with durable.appearing(target) as draft:
+        (draft / "config.json").write_text(run.config().to_json(), encoding="utf-8")
+        runs.save_tensors(draft / "model.safetensors", {name: weight.half() for name, weight in weights.items()})
+        _describe(run, draft, target.name)
+
+
+def _describe(run: runs.Run, folder: Path, name: str) -> None:
+    """Adds metrics, model card, sample and picture to recipe and weights."""
+    config, model = runs.load_model(folder)
     sample = datasets.load(config.dataset, "validation").head(SAMPLE)
     metrics = held_out_metrics(config, model) | {
         "latent_dim": config.model.latent,
@@ -104,7 +110,7 @@ def publish(run: runs.Run, target: Path) -> None:
         "train_device": choose_device(config.device).type,
         "sample_examples": len(sample),
     }
-    (target / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    (target / "README.md").write_text(card(target.name, config, metrics), encoding="utf-8")
-    np.savez_compressed(target / "sample.npz", x=sample.x.numpy(), y=sample.y.numpy())
-    manifold_picture(config, model, sample).save(target / "manifold.png", optimize=True)
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(card(name, config, metrics), encoding="utf-8")
+    np.savez_compressed(folder / "sample.npz", x=sample.x.numpy(), y=sample.y.numpy())
+    manifold_picture(config, model, sample).save(folder / "manifold.png", optimize=True)

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -55,7 +54,8 @@ class DamagedRun(ValueError):
 
 @dataclass(frozen=True)
 class Status:
-    """Where a run stands. `seconds` is time spent training, `updated` seconds since 1970; `rate` in examples/s."""
+    """Where a run stands. `seconds` is time spent training, `updated` seconds since 1970; `rate` in examples/s and
+    `left`, the seconds that the rest takes, go by the last reports."""
 
     state: State
     reason: str = ""
@@ -63,6 +63,7 @@ class Status:
     total_steps: int = 0
     seconds: float = 0.0
     rate: float = 0.0
+    left: float = 0.0
     updated: float = 0.0
 
     @property
@@ -205,6 +206,11 @@ class Run:
         except (OSError, ValueError):
             return None
 
+    def traced(self) -> int:
+        """When the last single step was written down, in nanoseconds since 1970; 0 if none was."""
+        path = self.folder / "step.json"
+        return path.stat().st_mtime_ns if path.is_file() else 0
+
     def log_row(self, row: Row) -> None:
         """Adds a report, which lasts from the next checkpoint on."""
         durable.append_line(self.folder / "metrics.jsonl", json.dumps(row))
@@ -253,20 +259,12 @@ class Run:
         target = self.folder / "checkpoints" / f"{step:09d}"
         if target.is_dir():
             return
-        draft = target.with_name(f".{target.name}{durable.DRAFT}")
-        shutil.rmtree(draft, ignore_errors=True)
-        durable.make_folder(target.parent)
-        draft.mkdir()
-        try:
+        with durable.appearing(target) as draft:
             save_tensors(draft / "model.safetensors", parameters)
             save_tensors(draft / "trainer.safetensors", state)
             for name in ("metrics.jsonl", "snapshots", "."):
                 if (self.folder / name).exists():
                     durable.sync(self.folder / name)
-            durable.appear(draft, target)
-        except OSError:
-            shutil.rmtree(draft, ignore_errors=True)  # on a full disk the status needs the room
-            raise
         checkpoints = {int(path.name): path for path in self.checkpoints()}
         for old in superfluous(list(checkpoints), KEPT_CHECKPOINTS):
             durable.vanish(checkpoints[old])
@@ -338,20 +336,13 @@ def appearing(folder: Path, config: Config, owner: str) -> Iterator[Run]:
     """A queued run under another name, to which more can be added: it takes its own when the block ends, and is nothing
     if the block fails. Raises ValueError for impossible settings."""
     check(config)
-    draft = Run(folder.with_name(f".{folder.name}{durable.DRAFT}"))
-    shutil.rmtree(draft.folder, ignore_errors=True)
-    durable.make_folder(folder.parent)
-    durable.clear_drafts(folder.parent)
-    draft.folder.mkdir()
-    try:
-        durable.write(draft.folder / "config.json", config.to_json().encode())
-        durable.write(draft.folder / "owner", owner.encode())
-        draft.write_status(Status("queued"))
-        yield draft
-        durable.appear(draft.folder, folder)
-    except BaseException:
-        shutil.rmtree(draft.folder, ignore_errors=True)
-        raise
+    with durable.appearing(folder) as draft:
+        durable.clear_drafts(folder.parent)
+        durable.write(draft / "config.json", config.to_json().encode())
+        durable.write(draft / "owner", owner.encode())
+        run = Run(draft)
+        run.write_status(Status("queued"))
+        yield run
 
 
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -4,7 +4,6 @@
 """
 
 import math
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -35,17 +34,10 @@ def write_shards(folder: Path, about: About, parts: Mapping[str, Iterable[Chunk]
     if folder.exists():
         raise FileExistsError(f"{folder} is there already; remove it, or choose another name")
     rows = rows or max(1, SHARD_BYTES // about.bytes)
-    draft = folder.with_name(f".{folder.name}{durable.DRAFT}")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    try:
+    with durable.appearing(folder) as draft:
         counts = {part: _write_part(draft, part, parts[part], about, rows) for part in PARTS}
         index = Index(about, **counts, rows=rows)
         durable.write(draft / "spec.json", index.to_json().encode())
-        durable.appear(draft, folder)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return index
 
 

@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -44,6 +45,8 @@ SMALL = 20_000_000
 """Multiplications of a forward step below which a second thread costs more than it brings."""
 
 HELD_OUT = 2_000
+RECENT = 10
+"""Reports by which the pace is told: one alone may hold a look or a checkpoint."""
 
 PAUSE_SECONDS = 0.02
 SLOWEST = 10.0
@@ -95,7 +98,8 @@ class Recorder:
         self.axes = last_axes(run)
         self.writing = 0.0
         self.before = status.seconds
-        self.start = self.last_report = time.monotonic()
+        self.start = time.monotonic()
+        self.reported = deque([(self.start, trainer.step)], RECENT)
         self.report_clock = Clock(REPORT_SECONDS, slices=400, overhead=WRITING)
         self.look_clock = Clock(SNAPSHOT_SECONDS)
         self.checkpoint_clock = Clock(CHECKPOINT_SECONDS, overhead=WRITING)
@@ -111,7 +115,8 @@ class Recorder:
         self.before = self.seconds()
 
     def go_on(self) -> None:
-        self.start = self.last_report = time.monotonic()
+        self.start = time.monotonic()
+        self.reported = deque([(self.start, self.trainer.step)], RECENT)
         self.status = replace(self.status, state="running", total_steps=self.trainer.total_steps)
 
     def record(self, info: StepInfo, config: Config) -> None:
@@ -150,12 +155,9 @@ class Recorder:
         if not finite.all():
             bad = self.window[int((~finite).int().argmax())]
             raise diverged(f"The objective became {stats[~finite][0, 0].item()}", bad)
-        now, last = time.monotonic(), self.window[-1]
         objective, reconstruction, rate = stats.mean(0).tolist()
-        examples = len(self.window) * self.trainer.config.schedule.batch_size
-        speed = examples / max(now - self.last_report, 1e-9)
-        self.status = replace(self.status, step=last.step, seconds=self.seconds(), rate=speed)
-        self.window, self.last_report = [], now
+        last, self.window = self.window[-1], []
+        self._reckon(last.step)
         return {
             "step": last.step,
             "epoch": round(last.epoch, 4),
@@ -168,6 +170,15 @@ class Recorder:
             "train_kl": rate,
             "gradient_norms": gradient_norms(self.trainer),
         }
+
+    def _reckon(self, step: int) -> None:
+        """How far the run is, and how fast it goes."""
+        now, (since, first) = time.monotonic(), self.reported[0]
+        self.reported.append((now, step))
+        pace = (step - first) / max(now - since, 1e-9)
+        left = (self.trainer.total_steps - step) / pace
+        speed = pace * self.trainer.config.schedule.batch_size
+        self.status = replace(self.status, step=step, seconds=self.seconds(), rate=speed, left=left)
 
     def _look(self, whole: bool) -> Row:
         begin = time.monotonic()

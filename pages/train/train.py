@@ -9,7 +9,8 @@ from ui.live_curves import live_curves, prepare_curves
 from ui.owner import NO_COOKIES, in_words, may_steer, owner, refusal
 from ui.pictures import sample_strip
 from ui.places import place_choice
-from ui.reading import show_notes, spoken
+from ui.pulse import pulse, signs
+from ui.reading import reading, show_notes, spoken
 from ui.replay import replay
 from ui.resources import dispatcher
 from ui.steer import controls, go_on
@@ -23,18 +24,17 @@ from ui.words import (
     nats,
     objective_note,
     prior_note,
-    queue_line,
     recipe_line,
 )
 from vae_core import runs
 from vae_core.config import Config, ModelConfig
 from vae_core.datasets import DATASETS
-from vae_core.diagnosis import diagnose
 from vae_core.housekeeping import used_by
 from vae_core.rules import problems
 from vae_core.runs import DamagedRun, Row, Run, Status
 
-OFTEN, REFRESH, SELDOM = 0.5, 1.0, 2.0
+SELDOM = 10.0
+"""Seconds between two looks at the log."""
 LOG_LINES = 50
 AXES = {"epoch": "by epoch", "seconds": "by seconds of training"}
 
@@ -96,28 +96,19 @@ def own_runs() -> None:
             st.button("Open", key=f"open-{run.id}", on_click=open_run, args=(run.id,))
 
 
-def header(run: Run, status: Status) -> None:
-    """State, progress and the one button that fits."""
-    done = status.step / max(status.total_steps, 1)
-    turn = dispatcher().queue.turn(run.id) if status.state == "queued" else 0
-    if turn:
-        st.progress(done, queue_line(turn, dispatcher().at_limit(run.owner)))
-    elif status.state in ("queued", "preparing"):
-        st.progress(done, status.reason or "Preparing: reading the data …")
-    elif status.active and run.requested("stop"):
-        st.progress(done, "Stopping: keeping the partial model …")
-    elif status.state == "paused":
-        st.progress(done, f"Paused at step {status.step:,} of {status.total_steps:,} ({done:.0%})")
-    elif status.active:
-        left = (status.total_steps - status.step) * status.seconds / max(status.step, 1)
-        st.progress(done, f"{done:.0%} · {status.rate:,.0f} examples/s · {clock(left)} left")
+def header(run: Run, status: Status, graph_of: int | None) -> None:
+    """State, progress and the buttons that fit. `graph_of` is the step whose graph is shown below."""
+    seen = signs(run, status)
+    if status.active:
+        pulse(run, seen, graph_of)
     elif status.state == "failed":
         st.error(status.reason)
     else:
+        done = seen["done"]
         st.progress(done, f"{status.state.capitalize()} at {done:.0%} after {clock(status.seconds)}. {status.reason}")
     mine = may_steer(run)
     with st.container(horizontal=True):
-        if status.active and mine and not run.requested("stop"):
+        if status.active and mine and not seen["stopping"]:
             controls(run, status)
         explorable = not status.active and run.checkpoints()
         if explorable and st.button("Explore it", type="primary", icon=":material/explore:"):
@@ -132,17 +123,15 @@ def header(run: Run, status: Status) -> None:
     refusal(run)
 
 
-def numbers(rows: list[Row], model: ModelConfig) -> None:
+def numbers(look: Row | None, model: ModelConfig) -> None:
     """The newest numbers, with what they are."""
-    held_out = [row for row in rows if "held_out_elbo" in row]
-    if not held_out:
+    if look is None:
         return
-    last = held_out[-1]
     found = (
-        ("Held-out ELBO", nats(last["held_out_elbo"]), "elbo"),
-        ("Reconstruction", nats(last["held_out_reconstruction"]), "reconstruction"),
-        ("KL", nats(last["held_out_kl"]), "kl"),
-        ("Active units", f"{last['active_units']:.0f} of {model.layers[0]}", "active"),
+        ("Held-out ELBO", nats(look["held_out_elbo"]), "elbo"),
+        ("Reconstruction", nats(look["held_out_reconstruction"]), "reconstruction"),
+        ("KL", nats(look["held_out_kl"]), "kl"),
+        ("Active units", f"{look['active_units']:.0f} of {model.layers[0]}", "active"),
     )
     with st.container(horizontal=True, gap="small"):
         for label, value, key in found:
@@ -151,30 +140,29 @@ def numbers(rows: list[Row], model: ModelConfig) -> None:
 
 
 def watch(run: Run) -> None:
-    """A run, while it goes on and after."""
-    config = run.config()
-    started_active = run.status().active
+    """A run, while it goes on and after. Its parts run again by themselves when there is something new to be seen."""
+    config, drawn = run.config(), run.status()
     layers = " and ".join(map(str, config.model.layers))
     st.title(f"{DATASETS[config.dataset].label}, {layers} latent dimensions")
     st.caption(recipe_line(run.present_config()))
     origin_line(run)
 
-    @st.fragment(run_every=OFTEN if started_active else None)
+    @st.fragment
     def top() -> None:
         status = run.status()
-        header(run, status)
-        trace = run.trace()
-        if status.active and trace is not None and abs(trace["step"] - status.step) <= 1:
-            step_graph(DATASETS[config.dataset], trace)
-        if started_active != status.active:
+        if status.state != drawn.state:
             st.rerun()
+        trace = run.trace() if status.active else None
+        fresh = trace is not None and abs(trace["step"] - status.step) <= 1
+        header(run, status, trace["step"] if trace and fresh else None)
+        if trace and fresh:
+            step_graph(DATASETS[config.dataset], trace)
 
-    @st.fragment(run_every=SELDOM if started_active else None)
+    @st.fragment
     def newest() -> None:
-        rows, present = run.rows(), run.present_config()
-        notes = diagnose(rows, present)
+        found, present = reading(run), run.present_config()
         with st.container():  # which keeps its place when it is empty, and so do the curves
-            numbers(rows, config.model)
+            numbers(found.look, config.model)
         axis = st.segmented_control(
             "Horizontal axis",
             list(AXES),
@@ -184,27 +172,25 @@ def watch(run: Run) -> None:
             key="axis",
             label_visibility="collapsed",
         )
-        source = f"/api/runs/{run.id}/metrics"
-        live_curves(f"curves-{run.id}", source, axis or "epoch", started_active, spoken(notes))
+        source, look = f"/api/runs/{run.id}/metrics", found.look["step"] if found.look else None
+        live_curves(f"curves-{run.id}", source, axis or "epoch", drawn.active, look, spoken(found.notes))
         st.caption(f"{bound_note(config)} {objective_note(present)}")
-        show_notes(notes)
+        show_notes(found.notes)
 
-    @st.fragment(run_every=REFRESH if started_active else None)
+    @st.fragment
     def moments() -> None:
-        steps, status = run.snapshots(), run.status()
-        if steps:
-            with st.container():
-                if status.state == "paused" or not status.active:
-                    replay(run)
-            latent_plane(f"plane-{run.id}", Sources(f"/api/runs/{run.id}/snapshots/{steps[-1]}"))
-            st.caption(
-                "Dots: posterior means of held-out examples. Underneath: what the decoder makes of each spot. "
-                f"{prior_note(config)}"
-            )
-        elif started_active:
-            st.caption("The first picture comes with the first step.")
+        steps, base = run.snapshots(), f"/api/runs/{run.id}/"
+        if not (steps or drawn.active):
+            return
+        if steps and (drawn.state == "paused" or not drawn.active):
+            replay(run)
+        latent_plane(f"plane-{run.id}", Sources(f"{base}snapshots/{steps[-1]}" if steps else None, follows=base))
+        st.caption(
+            "Dots: posterior means of held-out examples. Underneath: what the decoder makes of each spot. "
+            f"{prior_note(config)}"
+        )
 
-    @st.fragment(run_every=SELDOM if started_active else None)
+    @st.fragment(run_every=SELDOM if drawn.active else None)
     def printed() -> None:
         log = run.log(LOG_LINES)
         if log:

@@ -61,8 +61,13 @@ def errors(test: AppTest) -> list[str]:
 
 
 def progress(test: AppTest) -> str:
-    found: Any = test.get("progress")
-    return found[0].proto.text
+    """How far a run is, in words: told by its pulse, or of one that has ended by the page."""
+    ended: Any = test.get("progress")
+    if ended:
+        return ended[0].proto.text
+    components: Any = test.get("bidi_component")
+    pulse = next(found.proto for found in components if found.proto.component_name == "elbo_room.pulse")
+    return json.loads(pulse.json)["seen"]["text"]
 
 
 def test_a_run_that_waits_says_when_its_turn_is_and_can_be_cancelled(page_of: Callable[..., AppTest]) -> None:

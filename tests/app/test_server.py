@@ -1,6 +1,7 @@
 """Routes and headers of the real server."""
 
 import json
+import secrets
 import urllib.error
 import urllib.request
 from email.message import Message
@@ -35,8 +36,8 @@ def get(url: str, **headers: str) -> tuple[int, bytes, Message]:
 @pytest.fixture
 def run(app: App) -> Run:
     """A finished run with three reports, the last one still being written."""
-    folder = app.runs / "20260101-000000-digits-2d-0123456789abcdef"
-    folder.mkdir(exist_ok=True)
+    folder = app.runs / f"20260101-000000-digits-2d-{secrets.token_hex(8)}"
+    folder.mkdir()
     made = Run(folder)
     (folder / "config.json").write_text(recipe("digits").to_json())
     (folder / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"st')
@@ -67,8 +68,38 @@ def test_metrics_are_served_from_an_offset_in_whole_lines(app: App, run: Run) ->
 
 
 @pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        (Status("paused", step=7, total_steps=70), "Paused at step 7 of 70 (10%)"),
+        (Status("running", step=7, total_steps=70), "10%"),
+        (Status("running", step=7, total_steps=70, rate=1234.5, left=75.0), "10% · 1,234 examples/s · 1 min 15 s left"),
+        (Status("preparing"), "Preparing: reading the data …"),
+    ],
+    ids=lambda part: part.state if isinstance(part, Status) else "",
+)
+def test_the_pulse_tells_how_far_a_run_is(app: App, run: Run, status: Status, text: str) -> None:
+    with run.lock():
+        run.write_status(status)
+        answer, body, headers = get(f"{app.url}/api/runs/{run.id}/pulse")
+        assert (answer, headers["cache-control"]) == (200, "no-store")
+        told = json.loads(body)
+        expected = {"state": status.state, "stopping": False, "traced": 0, "step": status.step}
+        assert told == {**expected, "done": pytest.approx(status.step / 70), "text": text}
+        run.write_trace({"step": status.step})
+        run.request("stop")
+        told = json.loads(get(f"{app.url}/api/runs/{run.id}/pulse")[1])
+        assert told["stopping"]
+        assert told["traced"] > 0
+        assert (told["text"] == "Stopping: keeping the partial model …") == (status.state != "preparing")
+    assert json.loads(get(f"{app.url}/api/runs/{run.id}/pulse")[1])["state"] == "failed"
+    (run.folder / "status.json").write_text("{")
+    assert get(f"{app.url}/api/runs/{run.id}/pulse")[0] == 422
+
+
+@pytest.mark.parametrize(
     ("path", "status"),
     [
+        ("/api/runs/none/pulse", 404),
         ("/api/runs/..%2f..%2fetc/metrics", 400),
         ("/api/runs/.hidden/metrics", 404),
         ("/api/runs/none/metrics", 404),

@@ -59,13 +59,18 @@ class PinMark:
 @dataclass(frozen=True)
 class Sources:
     """Where the browser fetches from: the plane, the decoder's weights if they travel, the layers (with the word LAYER
-    in place of the name), single examples (`&i=` and a number is added), and what a place decodes to (`&at=u_v`)."""
+    in place of the name), single examples (`&i=` and a number is added), and what a place decodes to (`&at=u_v`).
 
-    url: str
+    A run that trains has no plane before its first snapshot; the page's curves (`ui.live_curves`) tell of each.
+    """
+
+    url: str | None
     decoder: str | None = None
     layers: str | None = None
     examples: str | None = None
     decode: str | None = None
+    follows: str | None = None
+    """The address under which all of such a run lies."""
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,14 @@ class Plane {
     this.resized.observe(this.stage);
     this.replayed = ({ detail }) => this.replay(detail);
     window.addEventListener("elbo-room-moment", this.replayed);
+    this.looked = ({ detail }) => this.follow(detail);
+    window.addEventListener("elbo-room-look", this.looked);
   }
 
   destroy() {
     this.resized.disconnect();
     window.removeEventListener("elbo-room-moment", this.replayed);
+    window.removeEventListener("elbo-room-look", this.looked);
     clearTimeout(this.settled);
     cancelAnimationFrame(this.refining);
   }
@@ -58,6 +61,7 @@ class Plane {
 
   async load(data) {
     this.fetched = data.url;
+    if (!data.url) return void (this.wait.textContent = "The first picture comes with the first step.");
     this.wait.hidden = Boolean(this.plane) && !data.pickable; // a run that trains has a new plane every second
     try {
       const decoder = data.decoder ? this.weights(data.decoder) : null, plane = await fetchMessage(data.url);
@@ -75,9 +79,15 @@ class Plane {
     }
   }
 
+  // the run that is shown has a new snapshot
+  follow({ base, step }) {
+    const url = `${base}snapshots/${step}`;
+    if (base === this.data?.follows && url !== this.data.url) this.load(this.data = { ...this.data, url });
+  }
+
   // another moment of the run that is shown (ui/replay), in a view that stays; none: back to the newest
   replay({ base, half, message }) {
-    if (!this.data?.url.startsWith(base)) return;
+    if (!this.data?.url?.startsWith(base)) return;
     if (!message) return this.load(this.data);
     this.fetched = null;
     this.show(parse(message), [0, 0, half]);

@@ -39,8 +39,20 @@ def prepare_curves(key: str) -> None:
     _component(key=key, data={"url": None, "plotly": PLOTLY})
 
 
-def live_curves(key: str, url: str, axis: str, active: bool, said: str = "") -> None:
+def live_curves(key: str, url: str, axis: str, active: bool, look: int | None = None, said: str = "") -> None:
     """Draws the reports that `url` serves over `axis` ("epoch" or "seconds"), asking again while `active`. When `said`
-    changes, a screen reader says it."""
-    data = {"url": url, "axis": axis, "active": active, "said": said, "plotly": PLOTLY, "colours": COLOURS}
-    _component(key=key, data=data)
+    changes, a screen reader says it.
+
+    While `active` the fragment that calls this runs again when there is a later look at the held-out data than that of
+    step `look`, at most every other second, and a plane that follows the run (`ui.latent_plane`) shows its snapshot.
+    """
+    data = {
+        "url": url,
+        "axis": axis,
+        "active": active,
+        "look": look,
+        "said": said,
+        "plotly": PLOTLY,
+        "colours": COLOURS,
+    }
+    _component(key=key, data=data, on_look_change=lambda: None)

@@ -1,6 +1,6 @@
 // Curves of a run: fetches reports as JSON lines from where it left off and redraws Plotly charts in place.
 
-const EAGER = 50, POLL = 1000;
+const EAGER = 50, POLL = 1000, WORDS = 2000;
 const CONFIG = { displayModeBar: false, responsive: true };
 
 // a first chart takes long: what was drawn so far is shown before the next one begins
@@ -17,15 +17,15 @@ class Curves {
   }
 
   reset(url) {
-    Object.assign(this, { url, offset: 0, rows: [], drawn: false });
+    Object.assign(this, { url, offset: 0, last: "", rows: [], drawn: false });
   }
 
   chart(name) {
     return this.root.querySelector(`.chart[data-name=${name}]`);
   }
 
-  async update(data) {
-    this.data = data;
+  async update(data, send) {
+    Object.assign(this, { data, send });
     this.root.hidden = !data.url;
     this.announce(data.said ?? "");
     const loading = loadPlotly(data.plotly);
@@ -50,20 +50,36 @@ class Curves {
 
   async poll() {
     clearTimeout(this.timer);
-    const { url, offset } = this;
-    const response = await fetch(`${url}?from=${offset}`).catch(() => null);
+    // the last line comes again: where it is another, the file was written anew
+    const { url, offset, last } = this;
+    const response = await fetch(`${url}?from=${offset - last.length}`).catch(() => null);
     if (this.gone || url !== this.url || offset !== this.offset) return;
     if (response?.ok) {
       const next = +response.headers.get("X-Next"), text = await response.text();
       if (offset !== this.offset) return;
-      if (next < offset) this.reset(url);
-      else if (text) {
-        this.offset = next;
-        this.rows.push(...text.trim().split("\n").map(parseReport));
-        this.draw();
+      if (!text.startsWith(last)) {
+        this.reset(url);
+        return this.poll();
+      }
+      if (next > offset) {
+        const lines = text.slice(last.length).trimEnd().split("\n");
+        Object.assign(this, { offset: next, last: `${lines.at(-1)}\n` });
+        this.add(lines.map(parseReport));
       }
     }
     if (this.data.active) this.timer = setTimeout(() => this.poll(), this.rows.length ? POLL : EAGER);
+  }
+
+  // a look at the held-out data is news to the plane beside the curves, and to the words about them
+  add(reports) {
+    this.rows.push(...reports);
+    this.draw();
+    const look = reports.findLast((row) => "held_out_elbo" in row);
+    if (!look || !this.data.active || look.step === this.data.look) return;
+    window.dispatchEvent(new CustomEvent("elbo-room-look", { detail: { base: this.url.replace("metrics", ""), step: look.step } }));
+    clearTimeout(this.telling);
+    const wait = (this.told ?? -Infinity) + WORDS - performance.now();
+    this.telling = setTimeout(() => { this.told = performance.now(); this.send(look.step); }, wait);
   }
 
   // what all charts share, with the marks of settings that changed
@@ -149,12 +165,13 @@ class Curves {
   destroy() {
     this.gone = true;
     clearTimeout(this.timer);
+    clearTimeout(this.telling);
     this.line.destroy();
   }
 }
 
-export default function ({ data, parentElement }) {
+export default function ({ data, parentElement, setTriggerValue }) {
   const curves = (parentElement.__curves ??= new Curves(parentElement.querySelector(".curves")));
-  curves.update(data);
+  curves.update(data, (step) => setTriggerValue("look", step));
   return () => { curves.destroy(); delete parentElement.__curves; };
 }

@@ -1,0 +1,57 @@
+// How far a run is, asked for again and again; the page is told only of what it has not drawn.
+
+const BEAT = 500, HIDDEN = 5000, AGAIN = 3000;
+
+class Pulse {
+  constructor(root) {
+    [this.words, this.track] = root.children;
+  }
+
+  update(data, send) {
+    const other = this.data?.url !== data.url;
+    Object.assign(this, { data, send, told: "" });
+    this.show(data.seen);
+    if (other) this.beat();
+  }
+
+  show({ text, done }) {
+    this.words.textContent = text;
+    this.track.setAttribute("aria-valuenow", Math.round(100 * done));
+    this.track.setAttribute("aria-valuetext", text);
+    this.track.firstElementChild.style.width = `${100 * done}%`;
+  }
+
+  // what the page has drawn does not hold any more
+  outdated(signs) {
+    const { seen, graph } = this.data;
+    return ["state", "stopping", "traced"].some((name) => signs[name] !== seen[name])
+      || (graph !== null && Math.abs(signs.step - graph) > 1);
+  }
+
+  async beat() {
+    clearTimeout(this.timer);
+    const { url } = this.data, response = await fetch(url).catch(() => null), signs = await response?.json().catch(() => null);
+    if (this.gone || url !== this.data.url) return;
+    if (signs && response.ok) this.show(signs);
+    if (signs && (!response.ok || this.outdated(signs))) this.tell(JSON.stringify([signs.state, signs.stopping, signs.traced]));
+    this.timer = setTimeout(() => this.beat(), document.hidden ? HIDDEN : BEAT);
+  }
+
+  // once, and again if nothing came of it
+  tell(news) {
+    if (news === this.told && performance.now() - this.since < AGAIN) return;
+    Object.assign(this, { told: news, since: performance.now() });
+    this.send(Date.now());
+  }
+
+  destroy() {
+    this.gone = true;
+    clearTimeout(this.timer);
+  }
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const pulse = (parentElement.__pulse ??= new Pulse(parentElement.querySelector(".pulse")));
+  pulse.update(data, (value) => setTriggerValue("news", value));
+  return () => { pulse.destroy(); delete parentElement.__pulse; };
+}
