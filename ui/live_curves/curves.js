@@ -1,6 +1,8 @@
 // Curves of a run: fetches reports as JSON lines from where it left off and redraws Plotly charts in place.
 
-const EAGER = 50, POLL = 1000, WORDS = 2000;
+const EAGER = 50, POLL = 1000;
+// the words about the curves are renewed at most so often; many who watch do it one after the other, not all at once
+const WORDS = 2000, SPREAD = 8000;
 const CONFIG = { displayModeBar: false, responsive: true };
 
 // a first chart takes long: what was drawn so far is shown before the next one begins
@@ -78,7 +80,9 @@ class Curves {
     if (!look || !this.data.active || look.step === this.data.look) return;
     window.dispatchEvent(new CustomEvent("elbo-room-look", { detail: { base: this.url.replace("metrics", ""), step: look.step } }));
     clearTimeout(this.telling);
-    const wait = (this.told ?? -Infinity) + WORDS - performance.now();
+    const before = this.rows.findLast((row) => "held_out_elbo" in row && row.step < look.step);
+    const apart = Math.min(SPREAD, 500 * (look.seconds - (before?.seconds ?? look.seconds)));
+    const wait = Math.max((this.told ?? -Infinity) + WORDS - performance.now(), apart * Math.random());
     this.telling = setTimeout(() => { this.told = performance.now(); this.send(look.step); }, wait);
   }
 

@@ -1,6 +1,6 @@
 // How far a run is, asked for again and again; the page is told only of what it has not drawn.
 
-const BEAT = 500, HIDDEN = 5000, AGAIN = 3000;
+const SOON = 150, BEAT = 1000, HIDDEN = 5000, AGAIN = 3000;
 
 class Pulse {
   constructor(root) {
@@ -8,10 +8,9 @@ class Pulse {
   }
 
   update(data, send) {
-    const other = this.data?.url !== data.url;
     Object.assign(this, { data, send, told: "" });
     this.show(data.seen);
-    if (other) this.beat();
+    this.next(SOON); // what was asked for just now is done by then
   }
 
   show({ text, done }) {
@@ -29,12 +28,16 @@ class Pulse {
   }
 
   async beat() {
-    clearTimeout(this.timer);
     const { url } = this.data, response = await fetch(url).catch(() => null), signs = await response?.json().catch(() => null);
     if (this.gone || url !== this.data.url) return;
     if (signs && response.ok) this.show(signs);
     if (signs && (!response.ok || this.outdated(signs))) this.tell(JSON.stringify([signs.state, signs.stopping, signs.traced]));
-    this.timer = setTimeout(() => this.beat(), document.hidden ? HIDDEN : BEAT);
+    this.next(document.hidden ? HIDDEN : BEAT);
+  }
+
+  next(wait) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.beat(), wait);
   }
 
   // once, and again if nothing came of it
