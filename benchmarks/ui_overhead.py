@@ -1,6 +1,6 @@
-"""What does watching cost? Training speed of a worker with the Train page open in a browser, over the same without.
+"""What does watching cost? Training speed of a worker with its page open in browsers, over the same without.
 
-One long MNIST run; the page is opened and closed in turn, and the steps done in each interval are counted.
+One long MNIST run; none, one and three pages are open in turn, and the steps done in each interval are counted.
 """
 
 import json
@@ -15,12 +15,14 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from benchmarks.loop import show
 from scripts.serving import BROWSER_ARGUMENTS, chromium, serve
 from vae_core import runs
 from vae_core.defaults import recipe
 from vae_core.launch import LocalLauncher
 from vae_core.runs import Run
 
+PAGES = (0, 1, 3)
 INTERVAL, ROUNDS, SETTLE, START_UP = 15.0, 4, 4.0, 20.0
 
 
@@ -53,7 +55,7 @@ def main() -> None:
     path = chromium()
     if path is None:
         raise SystemExit("no Chromium on this machine: install the system's package chromium")
-    speeds: dict[str, list[float]] = {"alone": [], "watched": []}
+    speeds: dict[int, list[float]] = {pages: [] for pages in PAGES}
     with (
         tempfile.TemporaryDirectory() as scratch,
         serve(Path(scratch)) as url,
@@ -61,20 +63,20 @@ def main() -> None:
         long_run(Path(scratch)) as run,
     ):
         for _ in range(ROUNDS):
-            speeds["alone"].append(steps_per_second(run.folder / "status.json"))
-            browser = playwright.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
-            page = browser.new_page()
-            page.goto(f"{url}/train?run={run.id}")
-            page.locator(".plane[data-url]").wait_for()
-            time.sleep(SETTLE)
-            speeds["watched"].append(steps_per_second(run.folder / "status.json"))
-            browser.close()
-            time.sleep(SETTLE)
-    typical = {name: statistics.median(values) for name, values in speeds.items()}
-    result = {name: round(value, 1) for name, value in typical.items()}
-    print(
-        json.dumps({"steps_per_second": result, "watched_over_alone": round(typical["watched"] / typical["alone"], 3)})
-    )
+            for pages in PAGES:
+                browsers = [
+                    playwright.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS) for _ in range(pages)
+                ]
+                for browser in browsers:
+                    page = browser.new_page()
+                    page.goto(f"{url}/train?run={run.id}")
+                    page.locator(".plane[data-url]").wait_for()
+                time.sleep(SETTLE)
+                speeds[pages].append(steps_per_second(run.folder / "status.json"))
+                for browser in browsers:
+                    browser.close()
+    typical = {pages: statistics.median(values) for pages, values in speeds.items()}
+    show({"steps_per_second": typical, "over_none": {n: typical[n] / typical[0] for n in PAGES}})
 
 
 if __name__ == "__main__":

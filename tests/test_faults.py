@@ -32,7 +32,6 @@ POWER_CUTS, KILLS, FULL, SHORT, READ_ONLY = 120, 50, 25, 15, 15
 KILL_WITHIN = 0.3
 """Seconds after the begin of an attempt."""
 PATIENCE = 120
-ALL = "ELBO_ROOM_ALL_FAULTS"
 
 TINY = Config(
     model=ModelConfig(widths=(8,)), schedule=ScheduleConfig(batch_size=64, epochs=3), device="cpu"
@@ -126,7 +125,7 @@ class Watcher(threading.Thread):
             for run in self.runs[-2 * LANES :]:
                 try:
                     self._look(run)
-                except (DamagedRun, ValueError, OSError, KeyError, AssertionError) as error:
+                except Exception as error:  # whatever it is, a page would show it
                     self.wrong.append(f"{run.id}: {error!r}")
             time.sleep(0.005)
 
@@ -179,9 +178,10 @@ class Lane:
     def interrupted(self, run: Run) -> list[dict[str, Any]]:
         """Attempts until the run is finished; returns the changes of settings that were asked for."""
         asked: list[dict[str, Any]] = []
+        rate = run.config().schedule.learning_rate
         while run.recorded_status().state != "finished":
             if self.chance.random() < 0.15:
-                asked.append({"beta": 1 + 0.1 * (len(asked) + 1)})
+                asked.append({"learning_rate": rate * 0.9 ** (len(asked) + 1)})
                 run.request("change", **asked[-1])
             kind, at = fault = self.plan.take()
             order = Order(str(run.folder), "none" if kind == "kill" else kind, at, self.chance.randrange(2**32))
@@ -249,8 +249,7 @@ def assert_explained(run: Run, kind: str) -> None:
         assert "died" in status.reason or "read-only" in status.reason
 
 
-@pytest.mark.skipif(not os.environ.get(ALL), reason=f"takes many minutes on a busy machine: set {ALL}=1")
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1200)
 def test_runs_survive_every_fault_and_end_as_if_left_alone(server: Server, tmp_path: Path) -> None:
     print(f"seed {SEED}")
     plan, watcher = planned(random.Random(SEED)), Watcher()

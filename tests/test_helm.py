@@ -185,6 +185,18 @@ def test_killed_after_a_change_and_resumed_equals_uninterrupted(run: Run) -> Non
     assert_same_parameters(run, trained(Change(20, CHANGED)))
 
 
+def test_changes_are_made_once_though_a_worker_died_before_it_could_drop_the_requests(run: Run) -> None:
+    for beta in (0.5, 2.0):
+        run.request("change", beta=beta)
+    made = [Change(0, request.settings, request.path.name) for request in run.requests()]
+    for change in made:
+        run.log_change(change)
+    assert train(run).state == "finished"
+    assert run.changes() == made
+    assert run.requests() == []
+    assert_same_parameters(run, trained(*made))
+
+
 def test_a_finished_run_goes_on_for_more_epochs(run: Run) -> None:
     assert train(run).step == 40
     run.request("change", epochs=6)

@@ -1,7 +1,7 @@
 """Changing a run while it trains: which settings, and the log that makes a steered run repeatable."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from vae_core.config import Config
@@ -21,20 +21,22 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Change:
-    """From the moment on when `step` steps were done, these settings hold."""
+    """From the moment on when `step` steps were done, these settings hold. `request` names what asked for it, if
+    anything did, so that it is obeyed once."""
 
     step: int
     settings: Settings
+    request: str = field(default="", compare=False)
 
     def to_json(self) -> str:
-        return json.dumps({"step": self.step, "settings": self.settings})
+        return json.dumps(asdict(self))
 
     @staticmethod
     def from_json(text: str) -> "Change":
         """Raises ValueError."""
         try:
             read = json.loads(text)
-            return Change(int(read["step"]), dict(read["settings"]))
+            return Change(int(read["step"]), dict(read["settings"]), str(read.get("request", "")))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"a change must have a step and settings; got {text[:80]!r}") from error
 

@@ -290,20 +290,23 @@ class Helm:
         elif kind == "pace":
             self.pace = min(SLOWEST, max(0.0, float(request.settings.get("seconds", 0.0))))
         elif kind == "change":
-            self._change(request.settings)
+            self._change(request.settings, request.path.name)
 
-    def _change(self, settings: Settings) -> None:
-        """What does not fit is left alone, and the log says so: the page refuses it before it is asked for."""
+    def _change(self, settings: Settings, request: str) -> None:
+        """What does not fit is left alone, and the log says so: the page refuses it before it is asked for. So is what
+        a worker has changed that died before it could drop the request."""
+        if any(change.request == request for change in self.run.changes()):
+            return
         before = self.run.present_config()
         try:
             after = steered(before, settings)
         except (ValueError, TypeError) as error:
             print(f"refused to change {settings}: {error}", flush=True)
             return
-        if after == before:  # also if a worker died between logging the change and dropping the request
+        if after == before:
             return
         coming = [change.step for change in self.trainer.changes]
-        change = Change(max(self.trainer.step, *coming, 0), settings)
+        change = Change(max(self.trainer.step, *coming, 0), settings, request)
         self.run.log_change(change)
         self.trainer.steer(change)
 
