@@ -8,8 +8,10 @@ BIN := $(VENV)/bin
 run: $(VENV)/run-ready
 	$(BIN)/streamlit run app.py
 
+# Browsers need the second core; all else is shared out over two processes.
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest tests/app
+	$(BIN)/pytest --ignore tests/app --numprocesses 2 --dist loadfile
 
 check: $(VENV)/dev-ready
 	$(BIN)/ruff format --check .

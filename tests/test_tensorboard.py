@@ -1,4 +1,6 @@
 import importlib.util
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.test_reports import LOOK, ROW
 from vae_core.config import Config
 from vae_core.runs import Run, create
-from vae_core.tensorboard import TensorBoardMissing, scalars, write_events
+from vae_core.tensorboard import TensorBoardMissing, export_events, scalars, write_events
 
 
 @pytest.fixture
@@ -40,6 +42,18 @@ def test_tensorboard_reads_every_number_by_step_and_time(run: Run, tmp_path: Pat
     texts = {tag: events.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in events.Tags()["tensors"]}
     assert run.config().to_json() in texts["recipe/text_summary"]
     assert "'beta': 4.0" in texts["changed/text_summary"]
+
+
+def test_runs_go_into_one_zip_each_in_a_folder_of_its_own(run: Run, tmp_path: Path) -> None:
+    other, file = create(Config()), io.BytesIO()
+    other.log_row({**ROW, "step": 4, "train_elbo": -2.0})
+    export_events([run, other], file)
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(tmp_path)
+        assert not any(run.id in name or other.id in name for name in archive.namelist())
+    folders = sorted(tmp_path.glob("0*"))
+    read = [EventAccumulator(str(folder)).Reload().Scalars("train/elbo") for folder in folders]
+    assert [[event.value for event in events] for events in read] == [[-100.5, -100.5, -80.125], [-2.0]]
 
 
 def test_names_are_grouped() -> None:

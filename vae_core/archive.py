@@ -7,7 +7,6 @@ train_again.py, requirements.txt, vae_core/  a script that repeats the training,
 """
 
 import json
-import re
 import zipfile
 from dataclasses import asdict
 from importlib.metadata import version
@@ -18,7 +17,7 @@ from vae_core import again, cards
 from vae_core.config import Config
 from vae_core.forking import origin
 from vae_core.overview import numbers
-from vae_core.runs import Row, Run, weights_file
+from vae_core.runs import Row, Run, public, weights_file
 
 SOURCES = Path(__file__).parent
 NEEDED = ("torch", "torchvision", "numpy", "scikit-learn", "safetensors", "jaxtyping")
@@ -55,11 +54,6 @@ def export(run: Run, file: BufferedIOBase, *, resumable: bool = False) -> None:
         out.write(Path(again.__file__), "train_again.py")
         for source in (*sorted(SOURCES.glob("*.py")), *SOURCES.parent.glob("LICENSE")):
             out.write(source, f"vae_core/{source.name}")
-
-
-def public(run_id: str) -> str:
-    """What a run may be called before everybody: its own name, which nobody can guess, lets them look at it."""
-    return re.sub("-[0-9a-f]{16}$", "", run_id)
 
 
 def _public(row: Row) -> Row:

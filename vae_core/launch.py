@@ -138,10 +138,11 @@ class LocalLauncher:
             return any(worker.poll() is None for given, worker in self._workers if given.folder == run.folder)
 
     def close(self) -> None:
-        """Sends the spare home; workers that train go on."""
+        """Ends the spare, which may be warming up and would not hear a word for long; workers that train go on."""
         with self._lock:
             self._closed = True
             if self._spare is not None and self._spare.stdin is not None:
+                self._spare.kill()
                 self._spare.stdin.close()
                 self._spare.wait()
                 self._spare = None

@@ -319,6 +319,11 @@ def new_folder(config: Config) -> Path:
     return runs_root() / name
 
 
+def public(run_id: str) -> str:
+    """What a run may be called before everybody: its own name, which nobody can guess, lets them look at it."""
+    return re.sub("-[0-9a-f]{16}$", "", run_id)
+
+
 def create(config: Config, owner: str = "") -> Run:
     """A new run in state queued. Raises ValueError for impossible settings."""
     return create_at(new_folder(config), config, owner)

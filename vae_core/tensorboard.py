@@ -1,13 +1,20 @@
 """A run's reports as event files of TensorBoard, where that is installed."""
 
+import zipfile
+from collections.abc import Sequence
 from importlib.util import find_spec
+from io import BufferedIOBase
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from vae_core.overview import overview
-from vae_core.runs import Row, Run
+from vae_core.runs import Row, Run, public
 
 FAMILIES = ("train", "held_out")
 """First words of reported names, which group the curves."""
+
+
+MISSING = "TensorBoard is not installed here. Install it with `python -m pip install tensorboard`, then try again."
 
 
 class TensorBoardMissing(RuntimeError):
@@ -20,10 +27,8 @@ def write_events(run: Run, folder: Path) -> Path:
 
     Raises TensorBoardMissing; DamagedRun.
     """
-    if find_spec("tensorboard") is None:
-        raise TensorBoardMissing(
-            "TensorBoard is not installed here. Install it with `python -m pip install tensorboard`, then try again."
-        )
+    if not available():
+        raise TensorBoardMissing(MISSING)
     from torch.utils.tensorboard import SummaryWriter
 
     rows, config, begun = run.rows(), run.config(), overview(run).created
@@ -36,6 +41,22 @@ def write_events(run: Run, folder: Path) -> Path:
             if "changed" in row:
                 writer.add_text("changed", f"`{row['changed']}`", row["step"], walltime=when)
     return max(folder.glob("events.out.*"))  # its name begins with the time
+
+
+def available() -> bool:
+    return find_spec("tensorboard") is not None
+
+
+def export_events(runs: Sequence[Run], file: BufferedIOBase) -> None:
+    """A zip for `tensorboard --logdir`: a folder with its event file for every run.
+
+    Raises TensorBoardMissing; DamagedRun.
+    """
+    with TemporaryDirectory() as scratch, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out:
+        for number, run in enumerate(runs, 1):
+            name = f"{number:02d}-{public(run.id)}"
+            written = write_events(run, Path(scratch, name))
+            out.write(written, f"{name}/{written.name}")
 
 
 def scalars(row: Row) -> dict[str, float]:

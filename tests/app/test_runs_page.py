@@ -3,6 +3,7 @@
 import io
 import json
 import secrets
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from ui.owner import COOKIE
 from ui.resources import PRETRAINED, explored
 from ui.runs.catalogue import short
 from ui.runs.decoded import read_place
+from ui.runs.files import events
 from ui.runs.table import ROW_HEIGHT
 from vae_core import runs
 from vae_core.archive import export
@@ -367,7 +369,20 @@ def test_links_and_files_are_offered(open_runs: OpenPage, trained: Callable[...,
     (link,) = texts(test, "code")
     assert link.endswith(f"/runs?runs={whole}~{without}&tool=files")
     offered = {button.label: button.disabled for button in test.get("download_button")}  # type: ignore[attr-defined]
-    assert offered == {f"{short(whole)}.zip": False, f"{short(without)}.zip": True}
+    assert offered == {f"{short(whole)}.zip": False, f"{short(without)}.zip": True, "TensorBoard": False}
+    found = [run for name in (whole, without) if (run := runs.find(name))]
+    with zipfile.ZipFile(io.BytesIO(events(found))) as archive:
+        assert len(archive.namelist()) == 2
+
+
+def test_without_tensorboard_its_button_says_how_to_get_it(
+    open_runs: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ui.runs.files.available", lambda: False)
+    buttons: Any = open_runs(runs=written().id, tool="files").get("download_button")
+    (button,) = (button for button in buttons if button.label == "TensorBoard")
+    assert button.disabled
+    assert "python -m pip install tensorboard" in button.help
 
 
 def give(test: AppTest, name: str, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """The tool that hands runs on: links to them, and each as a zip."""
 
 import io
+from collections.abc import Sequence
 from urllib.parse import urlencode, urljoin
 
 import streamlit as st
@@ -10,6 +11,7 @@ from ui.runs.chosen import Chosen
 from ui.runs.state import library
 from vae_core.archive import export
 from vae_core.runs import DamagedRun, Run, weights_file
+from vae_core.tensorboard import MISSING, available, export_events
 
 LISTED = 10
 """Runs that are offered one by one."""
@@ -56,10 +58,27 @@ def show(chosen: Chosen) -> None:
     with st.container(horizontal=True):
         for entry in chosen.entries[:LISTED]:
             _save(entry, resumable)
+        _save_events([Run(picked.entry.folder) for picked in chosen.runs[:LISTED]])
     more = f" The first {LISTED} of {len(chosen.entries)} runs." if len(chosen.entries) > LISTED else ""
     st.caption(
         "A zip holds recipe, weights, curves, model card, and a script that trains it again without this app." + more
     )
+
+
+def events(found: Sequence[Run]) -> bytes:
+    """The curves of runs as a zip of TensorBoard's event files; made when it is asked for, beside the page."""
+    file = io.BytesIO()
+    export_events(found, file)
+    return file.getvalue()
+
+
+def _save_events(found: Sequence[Run]) -> None:
+    here = available()
+    st.download_button(
+        "TensorBoard", lambda: events(found), "tensorboard.zip", "application/zip",
+        icon=":material/show_chart:", on_click="ignore", key="export events", disabled=not (here and found),
+        help="Their curves as event files: unzip, then `tensorboard --logdir` that folder." if here else MISSING,
+    )  # fmt: skip
 
 
 def _save(entry: Entry, resumable: bool) -> None:
