@@ -28,13 +28,14 @@ Place = tuple[float, float]
 
 @dataclass(frozen=True)
 class Load:
-    """How many clients click for how many seconds, each every so many."""
+    """How many clients click for how many seconds, each every so many; so many come a second, or with 0 all at once."""
 
     url: str
     clients: int
     seconds: float
     every: float
     seed: int
+    arrivals: float
 
 
 async def _click(visitor: Visitor, place: Place) -> float:
@@ -74,6 +75,7 @@ class Visit:
 
 
 async def _visit(load: Load, number: int, everybody: asyncio.Barrier) -> Visit:
+    await asyncio.sleep(number / load.arrivals if load.arrivals else 0.0)
     async with visiting(load.url, f"model={MODEL}") as visitor:
         opened = await visitor.open(PAGE)
         await everybody.wait()
@@ -81,7 +83,7 @@ async def _visit(load: Load, number: int, everybody: asyncio.Barrier) -> Visit:
 
 
 async def measure(load: Load) -> dict[str, Any]:
-    """All clients open the page at once; when it stands for everybody they click, one after another in turn."""
+    """All clients open the page; when it stands for everybody they click, one after another in turn."""
     everybody, before = asyncio.Barrier(load.clients), time.process_time()
     visits = await asyncio.gather(*(_visit(load, number, everybody) for number in range(load.clients)))
     clicks = [took for visit in visits for took in visit.clicks]
@@ -103,6 +105,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two clicks of a client")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--arrivals", type=float, default=0.0, help="clients that open the page a second; 0: all at once"
+    )
     print(json.dumps(asyncio.run(measure(Load(**vars(parser.parse_args()))))))
 
 

@@ -70,8 +70,7 @@ def _without_header(text: str) -> tuple[str, tuple[str, ...]]:
 
 def scaled(spec: Spec, row: Float[Tensor, "D"]) -> tuple[Float[Tensor, "D"], tuple[str, ...]]:
     """A row in the units of the source as values in [0, 1], as the data set has them, clipped where it lies outside."""
-    low, high = torch.tensor(spec.low), torch.tensor(spec.high)
-    share = (row - low) / (high - low)
+    share = spec.in_shares(row)
     outside = ((share < 0) | (share > 1)).nonzero().flatten().tolist()
     if not outside:
         return share, ()

@@ -28,7 +28,7 @@ from vae_core.holes import Landscape, landscape
 from vae_core.launch import Launcher, LocalLauncher
 from vae_core.launch_ray import RayLauncher
 from vae_core.likelihoods import LIKELIHOODS
-from vae_core.limits import Limits
+from vae_core.limits import CORES, Limits
 from vae_core.model import HelmholtzMachine
 from vae_core.portable import PortableDecoder, portable
 from vae_core.publish import SAMPLE, read_sample
@@ -79,6 +79,9 @@ def locate(reference: str) -> Path | None:
     return run.folder if run else None
 
 
+_decoding = ThreadPoolExecutor(CORES, "decoding")
+
+
 @dataclass(frozen=True)
 class Explored:
     """A model with the examples it is looked at with, the means of q(z|x) of all of them [N, H], q of the first of them
@@ -121,9 +124,13 @@ class Explored:
         return self.model.decode(z).mean
 
     def decode(self, z: Float[Tensor, "N H"]) -> Float[Tensor, "N D"]:
-        """E[x|z], values only."""
-        with torch.no_grad():
-            return torch.cat([self.expected(part) for part in z.split(CHUNK)])
+        """E[x|z], values only; of many codes by all cores."""
+        parts = z.split(CHUNK)
+        return torch.cat(list((_decoding.map if len(parts) > 1 else map)(self._decoded, parts)))
+
+    @torch.no_grad()
+    def _decoded(self, z: Float[Tensor, "N H"]) -> Float[Tensor, "N D"]:
+        return self.expected(z)
 
 
 def observed(config: Config, data: Split, chunk: int) -> Float[Tensor, "B D"]:

@@ -45,7 +45,7 @@ AXES = re.compile(r"([0-9]{1,4})_([0-9]{1,4})")
 POLICY = "; ".join(
     (
         "default-src 'self'",
-        "script-src 'self' blob:",
+        "script-src 'self' blob: 'wasm-unsafe-eval'",  # for the decoder of the latent plane
         "style-src 'self' 'unsafe-inline'",
         "img-src 'self' data: blob:",
         "connect-src 'self'",

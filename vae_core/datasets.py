@@ -77,8 +77,8 @@ def _read_digits(part: Part) -> Split:
 
 def _read_profiles(name: str, source: Callable[[], tuple[np.ndarray, np.ndarray]], part: Part) -> Split:
     values, labels = source()
-    low, high = np.array(BUILT_IN[name].low), np.array(BUILT_IN[name].high)
-    return _every_seventh(((values - low) / (high - low)).clip(0, 1).astype(np.float32), labels, part)
+    shares = BUILT_IN[name].in_shares(torch.from_numpy(values)).clamp(0, 1)
+    return _every_seventh(shares.float().numpy(), labels, part)
 
 
 DIGIT_NAMES = tuple("0123456789")

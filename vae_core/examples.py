@@ -95,6 +95,11 @@ class Spec:
         low, high = x.new_tensor(self.low), x.new_tensor(self.high)
         return low + x * (high - low)
 
+    def in_shares(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        """The inverse: values of a profile as shares of their ranges, outside [0, 1] where they lie beyond an end."""
+        low, high = x.new_tensor(self.low), x.new_tensor(self.high)
+        return (x - low) / (high - low)
+
 
 class DataUnavailable(RuntimeError):
     """The files are not there and could not be downloaded; the message names the folder and the files."""

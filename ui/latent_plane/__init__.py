@@ -17,7 +17,7 @@ from ui.theme import PALETTE
 from vae_core.moments import Ellipse
 
 HERE = Path(__file__).parent
-SCRIPTS = ("bytes", "decoder", "view", "scene", "saving", "panel", "gestures", "plane")
+SCRIPTS = ("bytes", "kernel", "decoder", "view", "scene", "saving", "panel", "gestures", "plane")
 
 Place = tuple[float, float]
 """Coordinates on the plane."""

@@ -52,58 +52,22 @@ function readNumbers(bytes, half) {
 
 class ExactDecoder {
   constructor(message, { origin, basis }) {
-    const numbers = message.numbers;
-    let offset = 0;
-    const take = (count) => numbers.subarray(offset, offset += count);
-    this.layers = message.layers.map(([inputs, outputs]) => ({ inputs, outputs, weight: take(inputs * outputs), bias: take(outputs) }));
+    this.kernel = (message.kernel ??= new Kernel(message.layers, message.numbers));
     this.activation = ACTIVATIONS[message.activation];
     this.link = LINKS[message.link];
-    this.buffers = this.layers.map(({ outputs }) => new Float32Array(outputs));
-    this.start = new Float32Array(origin.length);
     Object.assign(this, { origin, basis });
-    this.out = new Uint8Array(this.buffers.at(-1).length);
+    this.out = new Uint8Array(message.layers.at(-1)[1]);
   }
 
   get exact() { return true; }
   has() { return true; }
 
   decode([u, v]) {
-    let x = this.start;
-    for (let i = 0; i < x.length; i++) x[i] = this.origin[i] + u * this.basis[0][i] + v * this.basis[1][i];
-    for (let l = 0; l < this.layers.length; l++) x = this.affine(this.layers[l], x, this.buffers[l], l < this.layers.length - 1);
-    for (let i = 0; i < x.length; i++) this.out[i] = Math.round(255 * Math.min(1, Math.max(0, this.link(x[i]))));
-    return this.out;
-  }
-
-  // eight rows at once, so that each input is read once for all of them: twice as fast as row by row
-  affine({ inputs, outputs, weight, bias }, x, y, bent) {
-    let o = 0;
-    for (; o + 7 < outputs; o += 8) {
-      const p0 = o * inputs, p1 = p0 + inputs, p2 = p1 + inputs, p3 = p2 + inputs;
-      const p4 = p3 + inputs, p5 = p4 + inputs, p6 = p5 + inputs, p7 = p6 + inputs;
-      let s0 = bias[o], s1 = bias[o + 1], s2 = bias[o + 2], s3 = bias[o + 3];
-      let s4 = bias[o + 4], s5 = bias[o + 5], s6 = bias[o + 6], s7 = bias[o + 7];
-      for (let i = 0; i < inputs; i++) {
-        const v = x[i];
-        s0 += weight[p0 + i] * v;
-        s1 += weight[p1 + i] * v;
-        s2 += weight[p2 + i] * v;
-        s3 += weight[p3 + i] * v;
-        s4 += weight[p4 + i] * v;
-        s5 += weight[p5 + i] * v;
-        s6 += weight[p6 + i] * v;
-        s7 += weight[p7 + i] * v;
-      }
-      y[o] = s0; y[o + 1] = s1; y[o + 2] = s2; y[o + 3] = s3;
-      y[o + 4] = s4; y[o + 5] = s5; y[o + 6] = s6; y[o + 7] = s7;
-    }
-    for (; o < outputs; o++) {
-      let sum = bias[o];
-      for (let i = 0, p = o * inputs; i < inputs; i++) sum += weight[p + i] * x[i];
-      y[o] = sum;
-    }
-    if (bent) for (let i = 0; i < outputs; i++) y[i] = this.activation(y[i]);
-    return y;
+    const { origin, basis, kernel, link, out } = this, { input } = kernel;
+    for (let i = 0; i < input.length; i++) input[i] = origin[i] + u * basis[0][i] + v * basis[1][i];
+    const y = kernel.run(this.activation);
+    for (let i = 0; i < out.length; i++) out[i] = Math.round(255 * Math.min(1, Math.max(0, link(y[i]))));
+    return out;
   }
 }
 

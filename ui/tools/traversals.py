@@ -60,7 +60,7 @@ def rows_of(
 ) -> Rows:
     """The `count` dimensions that carry most, moved around `centre`; `token` is the model's `version`."""
     thing = explored(folder, data)
-    order = thing.weights.argsort(descending=True)[:count]
+    order = torch.tensor(thing.order[:count])
     values = spans(*value_range(thing, source, reach), steps)
     z = traversal(values, torch.tensor(centre)).unflatten(0, values.shape)[order]
     return Rows(order, values[order], torch.stack([thing.decode(row) for row in z]))
