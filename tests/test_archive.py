@@ -156,6 +156,7 @@ def test_a_run_is_exported_as_of_its_newest_checkpoint(run: Run, tmp_path: Path)
     copy = Run(unpack(exported(other), tmp_path / "copy"))
     assert copy.rows() == rows
     assert copy.changes() == CHANGES
+    assert "beta = 9" not in (copy.folder / "README.md").read_text()
 
 
 def test_the_state_of_the_trainer_comes_if_asked_for(run: Run, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from vae_core.comparing import best_of, config_differences
+from vae_core.comparing import best_of, config_differences, mean_and_error
 from vae_core.config import Config, ModelConfig, ScheduleConfig
 
 TRIALS = 200
@@ -41,6 +41,12 @@ def test_groups_are_in_the_order_of_their_best(generator: torch.Generator) -> No
         assert row.mean_interval
         assert row.mean_interval[0] < row.mean < row.mean_interval[1]
         assert row.best_interval[0] < row.best < row.best_interval[1]
+
+
+def test_the_standard_error_of_one_run_is_not_known() -> None:
+    mean, error = mean_and_error([1.0, 2.0, 6.0])
+    assert (mean, error) == (3.0, pytest.approx((7 / 3) ** 0.5))
+    assert math.isnan(mean_and_error([5.0])[1])
 
 
 def test_equal_runs_leave_nothing_open(generator: torch.Generator) -> None:

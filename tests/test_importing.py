@@ -148,6 +148,7 @@ def in_tensors(name: str, edit: Callable[[dict[str, Tensor]], object]) -> Edit:
     return change
 
 
+MOMENT = "optimiser.0.exp_avg"
 MODEL, TRAINER, FIRST = "model.safetensors", "trainer.safetensors", "generative.0.trunk.0.weight"
 BERT = b'{"architectures": ["BertModel"], "model_type": "bert", "hidden_size": 768}'
 HOSTILE: list[tuple[str, Edit, str]] = [
@@ -240,6 +241,11 @@ HOSTILE: list[tuple[str, Edit, str]] = [
         "infinite moment",
         in_tensors(TRAINER, lambda t: t["optimiser.0.exp_avg"].fill_(torch.inf)),
         "trainer.safetensors holds a number that is not finite, in optimiser.0.exp_avg.",
+    ),
+    (
+        "moment of eight bits",
+        in_tensors(TRAINER, lambda t: t.update({MOMENT: t[MOMENT].to(torch.float8_e5m2)})),
+        f"trainer.safetensors does not fit config.json: {MOMENT} holds numbers of the type torch.float8_e5m2.",
     ),
 ]
 

@@ -181,4 +181,4 @@ def test_the_spare_is_replaced_waits_apart_and_goes_home(
     assert set(launch.ENVIRONMENT) <= set(settings)
     assert settings["GOMP_SPINCOUNT"] == "77"  # what the user sets wins
     launcher.close()
-    assert spare.returncode == 0
+    assert spare.poll() is not None

@@ -10,7 +10,7 @@ import pytest
 
 from tests.test_worker import queued
 from vae_core import overview as overview_module
-from vae_core.config import Config, ModelConfig, ScheduleConfig
+from vae_core.config import Config, ModelConfig, ObjectiveConfig, ScheduleConfig
 from vae_core.marks import Marks, mark
 from vae_core.overview import Numbers, disk_use, numbers, overview, overviews
 from vae_core.runs import Row, Run, Status, create
@@ -153,6 +153,26 @@ def test_damage_is_told(run: Run, name: str, content: bytes, missing: str) -> No
     (found,) = overviews("me")
     assert getattr(found, missing) is None
     assert found.damaged.startswith("its metrics" if missing == "numbers" else name)
+
+
+def test_a_run_whose_data_set_is_gone_is_damaged_until_it_is_back(mine: Path) -> None:
+    run = create(replace(SMALL, dataset=mine.name), "me")
+    whole = overview(run)
+    assert (whole.config, whole.damaged) == (run.config(), "")
+    away = mine.rename(mine.with_name("elsewhere"))
+    gone = overview(run)
+    assert gone.config is None
+    assert gone.damaged == "its data set shards-mine is gone: put its folder back among the data"
+    away.rename(mine)
+    assert overview(run) == whole
+
+
+def test_a_plain_autoencoder_has_no_elbo(run: Run) -> None:
+    run.log_row(look(-7.0))
+    model = replace(SMALL.model, posterior="deterministic", prior="none")
+    config = replace(SMALL, model=model, objective=ObjectiveConfig(estimator="pathwise"))
+    (run.folder / "config.json").write_text(config.to_json())
+    assert overview(run).numbers == Numbers(None, None, None, 4.0, 2, "held out")
 
 
 def test_every_change_is_seen_and_nothing_is_read_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

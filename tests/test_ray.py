@@ -304,6 +304,23 @@ def test_runs_that_the_cluster_had_wait_for_its_return_and_can_be_cancelled(monk
     launcher.close()
 
 
+def test_whatever_goes_wrong_with_one_run_others_are_looked_after(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(launch_ray, "ROUND_SECONDS", 0.1)
+    launcher = RayLauncher(f"127.0.0.1:{free_port()}")
+    damaged, whole = (runs.create(replace(SMALL, seed=seed)) for seed in range(2))
+    (damaged.folder / "status.json").write_text("{")
+    with monkeypatch.context() as patched:
+        patched.setattr(Dashboard, "check", lambda dashboard: {}["an answer that nobody expects"])
+        launcher.start(damaged)
+        wait_until(lambda: "could not be looked after" in caplog.text, 10)
+    launcher.start(whole)
+    wait_until(lambda: not whole.status().active, 20)
+    assert "does not answer" in whole.status().reason
+    launcher.close()
+
+
 @pytest.mark.parametrize(
     ("address", "url"),
     [

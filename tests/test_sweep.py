@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_core import sweep
+from vae_core import grid, sweep
 from vae_core.command import configured
 from vae_core.defaults import RECIPES
 from vae_core.grid import Point, axis
@@ -171,6 +171,8 @@ def test_a_failed_run_ends_the_sweep(monkeypatch: pytest.MonkeyPatch, capsys: Ca
     [
         (["--grid", "colour=1,2"], "the grid names settings that do not exist: colour"),
         (["--grid", "lat=2,3"], "the grid names settings that do not exist: lat"),
+        (["--grid", "latent=2 -h"], "the grid names settings that do not exist: h"),
+        (["--grid", "latent=2 --help"], "the grid names settings that do not exist: help"),
         (["--grid", "latent=2,0"], "latent=0,seed=0: Latent dimension is 0, but must be from 1 to 64."),
         (["--grid", "latent=2,two"], "the grid's {'latent': 'two'} cannot be read: argument --latent"),
         (["--grid", "prior=standard_normal,bernoulli"], "A binary code needs"),
@@ -208,6 +210,14 @@ def test_axes_and_points() -> None:
     assert alone.name == "seed=3"
     assert alone.config == configured(sweep.parser().parse_args([*QUICK, "--out", "x", "--seed", "3"]))
     assert RECIPES["digits"].model.prior_mean == ()
+
+
+def test_the_reader_of_values_is_made_once_for_all_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks for data sets on the disk."""
+    made, original = [], grid.add_recipe
+    monkeypatch.setattr(grid, "add_recipe", lambda add: [made.append(add), original(add)])
+    assert len(parsed("--grid", "beta=1,2,3", "--grid", "latent=2,3")) == 18
+    assert len(made) == 1
 
 
 def test_the_table_by_hand() -> None:

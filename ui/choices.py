@@ -27,7 +27,7 @@ DEAD = 0.01
 def models() -> dict[str, str]:
     """Every model that can be opened, with its name on screen: own runs after the shipped ones."""
     named = {name: name for name in pretrained_names()}
-    for run in runs.listed(owner()):
+    for run in runs.listed(owner()) if owner() else []:
         if run.checkpoints():
             named[run.id] = f"my run {run.id}"
     return named

@@ -19,13 +19,13 @@ PAGE = "pages/train/train.py"
 
 def fork_popover(run: Run) -> None:
     """Goes on from a checkpoint with other settings, as a run of whoever asks; nothing before there is a checkpoint."""
-    steps = [int(path.name) for path in reversed(run.checkpoints())]
+    steps = [int(path.name) for path in reversed(run.resumable())]
     if not steps:
         return
     with st.popover("Fork", icon=":material/fork_right:"):
         st.caption("A run of your own that goes on from a checkpoint of this one, which stays as it is.")
-        step = st.selectbox("Checkpoint", steps, format_func=_moment(run.config()), key="fork step")
-        before, prefix = config_at(run, step), f"fork {step}"
+        step = st.selectbox("Checkpoint", steps, format_func=_moment(run.config()), key=f"fork {run.id}")
+        before, prefix = config_at(run, step), f"fork {run.id} {step}"
         setting_fields(before, prefix)
         epochs = st.number_input("Epochs in all", value=before.schedule.epochs, step=1, key=f"{prefix} epochs")
         seed = st.number_input(

@@ -10,13 +10,12 @@ import streamlit as st
 
 from vae_core.diagnosis import diagnose
 from vae_core.history import Note
-from vae_core.overview import Stamp, stamp
-from vae_core.runs import Row, Run
+from vae_core.overview import Stamp, last_look, stamp
+from vae_core.runs import DamagedRun, Row, Run
 
 SHOWN = 3
-READ = ("metrics.jsonl", "changes.jsonl")
 TURNS = Lock()
-"""Of many who watch one run, the first reads it for all."""
+"""Of many who watch one run, the first reads it for all, and again after the next look at the held-out data."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,15 @@ class Reading:
 def reading(run: Run) -> Reading:
     """Raises DamagedRun."""
     with TURNS:
-        return _reading(run.folder, tuple(stamp(f"{run.folder}/{name}") for name in READ))
+        try:
+            look = last_look(run.folder / "metrics.jsonl")
+        except (OSError, ValueError, RecursionError) as error:
+            raise DamagedRun(f"metrics.jsonl cannot be read: {error}") from error
+        return _reading(run.folder, look["step"] if look else None, stamp(f"{run.folder}/changes.jsonl"))
 
 
 @lru_cache(maxsize=64)
-def _reading(folder: Path, stamps: tuple[Stamp, ...]) -> Reading:
+def _reading(folder: Path, looked: int | None, changed: Stamp) -> Reading:
     run = Run(folder)
     rows = run.rows()
     look = next((row for row in reversed(rows) if "held_out_elbo" in row), None)

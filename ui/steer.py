@@ -9,11 +9,13 @@ from ui.places import place_choice, where
 from ui.resources import dispatcher, dispatchers
 from vae_core.config import Config
 from vae_core.estimators import ESTIMATORS
+from vae_core.rules import EPOCH_LIMIT
 from vae_core.runs import Run, Status
 from vae_core.steering import Settings, differences, steered
 
 PACES = {0.0: "Full speed", 0.2: "5 steps a second", 1.0: "1 step a second"}
 MORE = 20
+WEIGHTS_ONLY = "Its weights were imported without the optimiser’s state: it can be explored, but not trained on."
 
 
 def controls(run: Run, status: Status) -> None:
@@ -47,11 +49,13 @@ def stop(run: Run, label: str, icon: str, help_text: str) -> None:
 
 
 def pace(run: Run) -> None:
+    key = f"pace {run.id}"
+
     def paced() -> None:
-        as_owner(run, run.request, "pace", seconds=st.session_state["pace"])
+        as_owner(run, run.request, "pace", seconds=st.session_state[key])
 
     st.selectbox(
-        "Pace", list(PACES), format_func=PACES.__getitem__, key="pace", on_change=paced, width=180,
+        "Pace", list(PACES), format_func=PACES.__getitem__, key=key, on_change=paced, width=180,
         label_visibility="collapsed",
     )  # fmt: skip
 
@@ -79,23 +83,26 @@ def settings_asked(config: Config, prefix: str) -> Settings:
 
 def change_settings(run: Run) -> None:
     """Settings that may change while the run trains; each change is kept with its step and marked on the curves."""
-    config = run.present_config()
+    config, prefix = run.present_config(), f"steer {run.id}"
 
     def apply() -> None:
-        settings = settings_asked(config, "steer")
+        settings = settings_asked(config, prefix)
         if settings:
             run.request("change", **settings)
 
     with st.popover("Change settings", icon=":material/tune:"):
-        setting_fields(config, "steer")
+        setting_fields(config, prefix)
         st.button("Apply from the next step on", on_click=as_owner, args=(run, apply), type="primary")
         refusal(run)
 
 
 def go_on(run: Run, status: Status) -> None:
     """What a run that has ended can still do: be trained on."""
+    begun = bool(run.checkpoints())
+    if begun and not run.resumable():
+        st.caption(WEIGHTS_ONLY)
+        return
     if status.state != "finished":
-        begun = bool(run.checkpoints())
         how = "Trains on from the last checkpoint, as if it had never ended." if begun else "From the first step."
         for place, there in dispatchers().items():
             st.button(
@@ -103,14 +110,17 @@ def go_on(run: Run, status: Status) -> None:
                 on_click=as_owner, args=(run, there.submit, run), key=f"go on {place}", help=how,
             )  # fmt: skip
         return
-    config = run.present_config()
+    config, key = run.present_config(), f"more epochs {run.id}"
+    room = EPOCH_LIMIT - config.schedule.epochs
+    if room < 1:
+        return
 
     def extend() -> None:
-        epochs = config.schedule.epochs + st.session_state["more epochs"]
+        epochs = config.schedule.epochs + st.session_state[key]
         dispatcher(place).submit(run, {"epochs": epochs})
 
     with st.popover("Train on", icon=":material/more_time:"):
-        st.number_input("More epochs", 1, 10_000 - config.schedule.epochs, MORE, key="more epochs")
+        st.number_input("More epochs", 1, room, min(MORE, room), key=key)
         place = place_choice()
         st.button(
             "Train on", on_click=as_owner, args=(run, extend), type="primary",

@@ -55,7 +55,7 @@ def recipe_line(config: Config) -> str:
 
 def describe(config: Config, status: Status) -> str:
     """A run in one line of Markdown."""
-    done = f", {status.step / status.total_steps:.0%}" if status.total_steps else ""
+    done = f", {status.done:.0%}" if status.total_steps else ""
     layers = "-".join(map(str, config.model.layers))
     return f"**{DATASETS[config.dataset].label}, {layers}-D** · {status.state}{done} · {recipe_line(config)}"
 
@@ -105,14 +105,18 @@ def objective_note(config: Config) -> str:
     objective = config.objective
     if not ESTIMATORS[objective.estimator].unbiased:
         return f"{ESTIMATORS[objective.estimator].label} follows no single objective; the curves show the ELBO."
-    if objective.bound != "elbo":
+    if objective.bound not in ("elbo", "free_bits"):
         return (
             f"This run maximises the {_bound_name(objective)}; the curves show the ELBO, so that runs can be compared."
         )
-    if objective.beta == 1 and not objective.warmup_epochs:
+    plain = objective.beta == 1 and not objective.warmup_epochs
+    if plain and objective.bound == "elbo":
         return ""
+    kl = "KL" if objective.bound == "elbo" else f"max(KL, {objective.free_nats:g} nats)"
+    if plain:
+        return f"This run maximises reconstruction − {kl}; the curves show the ELBO, so that runs can be compared."
     return (
-        f"This run maximises reconstruction − β·KL with β = {objective.beta:g}"
+        f"This run maximises reconstruction − β·{kl} with β = {objective.beta:g}"
         + (f" after {objective.warmup_epochs} epochs of warm-up" if objective.warmup_epochs else "")
         + "; the curves show the ELBO itself (β = 1), so that runs can be compared."
     )

@@ -8,6 +8,7 @@ train_again.py, requirements.txt, vae_core/  a script that repeats the training,
 
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from io import BufferedIOBase
@@ -18,6 +19,7 @@ from vae_core.config import Config
 from vae_core.forking import origin
 from vae_core.overview import numbers
 from vae_core.runs import Row, Run, public, weights_file
+from vae_core.steering import Change
 
 SOURCES = Path(__file__).parent
 NEEDED = ("torch", "torchvision", "numpy", "scikit-learn", "safetensors", "jaxtyping")
@@ -49,7 +51,7 @@ def export(run: Run, file: BufferedIOBase, *, resumable: bool = False) -> None:
             out.writestr("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         if changes:
             out.writestr("changes.jsonl", "".join(change.to_json() + "\n" for change in changes))
-        out.writestr("README.md", card(run, config))
+        out.writestr("README.md", card(run, config, changes))
         out.writestr("requirements.txt", "".join(f"{name}=={_version(name)}\n" for name in NEEDED))
         out.write(Path(again.__file__), "train_again.py")
         for source in (*sorted(SOURCES.glob("*.py")), *SOURCES.parent.glob("LICENSE")):
@@ -64,12 +66,12 @@ def _version(name: str) -> str:
     return version(name).partition("+")[0]  # what stands behind says how it was built, which package indexes lack
 
 
-def card(run: Run, config: Config) -> str:
+def card(run: Run, config: Config, changes: Sequence[Change]) -> str:
     """The model card of a run: recipe, its last numbers, changes on the way, and how to train it again."""
     measured, left = numbers(run), origin(run)
     rows = {
         f"from step {change.step:,} on": ", ".join(f"{name} = {value}" for name, value in change.settings.items())
-        for change in run.changes()
+        for change in changes
     }
     if left:
         rows["forked from"] = f"{public(left.run)}, after {left.step:,} steps"

@@ -12,6 +12,11 @@ from vae_core.posteriors import POSTERIORS
 from vae_core.priors import PRIORS
 
 
+def plain(config: Config) -> bool:
+    """Whether it is a plain autoencoder, which has no ELBO."""
+    return config.model.posterior == "deterministic"
+
+
 def noun(config: Config) -> str:
     return "image" if DATASETS[config.dataset].kind == "image" else "example"
 
@@ -20,12 +25,13 @@ def card(name: str, config: Config, rows: Mapping[str, str], ending: str, front:
     """What the model is and how it was trained, then further rows of the table, by their label, and what else there is
     to say; `front` are lines of front matter."""
     table = "\n".join(f"| {label} | {text} |" for label, text in {**recipe_rows(config), **rows}.items())
+    kind = "autoencoder" if plain(config) else "variational autoencoder"
     return f"""---
-{front}tags: [variational-autoencoder]
+{front}tags: [{kind.replace(" ", "-")}]
 ---
 # {name}
 
-A variational autoencoder of {DATASETS[config.dataset].label} with {_sizes(config)} latent dimensions.
+{"An" if plain(config) else "A"} {kind} of {DATASETS[config.dataset].label} with {_sizes(config)} latent dimensions.
 
 | | |
 |---|---|
@@ -43,12 +49,13 @@ def recipe_rows(config: Config) -> dict[str, str]:
     """The recipe in words, by label."""
     model, objective, schedule = config.model, config.objective, config.schedule
     weight = f", β = {objective.beta:g}" if objective.beta != 1 else ""
+    bound = "none, the reconstruction alone" if plain(config) else f"{BOUNDS[objective.bound].label}{weight}"
     return {
         "network": f"{model.network}, widths {'-'.join(map(str, model.widths)) or 'none'}, {model.activation}; the "
         "decoder mirrors the encoder",
         "likelihood": LIKELIHOODS[model.likelihood].label,
         "posterior; prior": f"{POSTERIORS[model.posterior].label}; {PRIORS[model.prior].label}",
-        "bound; gradients": f"{BOUNDS[objective.bound].label}{weight}; {ESTIMATORS[objective.estimator].label}",
+        "bound; gradients": f"{bound}; {ESTIMATORS[objective.estimator].label}",
         "training": f"{schedule.epochs} epochs of {DATASETS[config.dataset].sizes.train:,} {noun(config)}s, batch "
         f"{schedule.batch_size}, {schedule.optimiser} with the {schedule.schedule} schedule, peak "
         f"{schedule.learning_rate:g}, seed {config.seed}",
@@ -57,14 +64,20 @@ def recipe_rows(config: Config) -> dict[str, str]:
 
 def result_rows(config: Config, part: str, numbers: Mapping[str, Any], how: str) -> dict[str, str]:
     """Numbers measured on a part of the data, in nats, by label: `elbo`, `elbo_se`, `rate`, `distortion` and
-    `active_units`."""
+    `active_units`; of a plain autoencoder the last two."""
+    active = f"{numbers['active_units']} of {config.model.layers[0]} (variance of posterior means above 0.01)"
+    if plain(config):
+        return {
+            f"{part} reconstruction": f"**{-numbers['distortion']:.2f} nats per {noun(config)}** (E log p(x|z), no "
+            f"bound; {how})",
+            "active units": active,
+        }
     return {
         f"{part} ELBO": f"**{numbers['elbo']:.2f} ± {numbers['elbo_se']:.2f} nats per {noun(config)}** "
         f"({LIKELIHOODS[config.model.likelihood].bounds}; {how})",
         "rate (KL)": f"{numbers['rate']:.2f} nats",
         "distortion": f"{numbers['distortion']:.2f} nats",
-        "active units": f"{numbers['active_units']} of {config.model.layers[0]} (variance of posterior means above "
-        "0.01)",
+        "active units": active,
     }
 
 

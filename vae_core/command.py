@@ -95,15 +95,14 @@ def adjusted(config: Config, given: dict[str, Any]) -> Config:
 
 def show(status: Status, row: Row) -> None:
     """One line that rewrites itself: bar, steps, speed, time left and the bound."""
-    done = status.step / max(status.total_steps, 1)
     bounds = [
         f"{label} {row[name]:.2f}{unit}"
         for label, name, unit in (("ELBO", "train_elbo", " nats"), ("held out", "held_out_elbo", ""))
         if name in row  # a run that is paused before its first step has trained on nothing
     ]
     line = (
-        f"[{'#' * round(BAR * done):<{BAR}}] {done:4.0%}  {status.rate:,.0f} examples/s  {status.left:.0f} s left  "
-        + ", ".join(bounds)
+        f"[{'#' * round(BAR * status.done):<{BAR}}] {status.done:4.0%}  {status.rate:,.0f} examples/s  "
+        f"{status.left:.0f} s left  " + ", ".join(bounds)
     )
     print("\r" + line[: shutil.get_terminal_size().columns - 1].ljust(shutil.get_terminal_size().columns - 1), end="")
     sys.stdout.flush()

@@ -1,6 +1,7 @@
 """Runs side by side: in what their recipes differ, and which group of them is best, with how sure that is."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -42,6 +43,12 @@ def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     for key, part in value.items():
         flat |= _flat(part, f"{before}{key}.") if isinstance(part, dict) else {before + key: part}
     return flat
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean of some runs, and its standard error (NaN for one)."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
+    return statistics.mean(values), error
 
 
 def best_of(groups: Mapping[str, Sequence[float]], *, generator: torch.Generator) -> list[BestOf]:

@@ -165,6 +165,11 @@ class Library(Mapping[str, Spec]):
 DATASETS = Library()
 
 
+def label(name: str) -> str:
+    """What a data set is called on screen; of one that is gone the bare name."""
+    return DATASETS[name].label if name in DATASETS else name
+
+
 def load(name: str, part: Part) -> Split:
     """One part of a named data set; of a very large one, examples spread over the part.
 

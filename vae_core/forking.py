@@ -88,7 +88,7 @@ def _news(before: Config, step: int, settings: Settings) -> Settings:
 
 
 def _checkpoint(parent: Run, step: int) -> Path:
-    found = {int(path.name): path for path in parent.checkpoints()}
+    found = {int(path.name): path for path in parent.resumable()}
     if step not in found:
         there = ", ".join(map(str, found)) or "none yet"
         raise ValueError(f"there is no checkpoint of step {step}; choose one of these steps: {there}")
@@ -118,9 +118,12 @@ def _forget_noise(draft: Run) -> None:
 def _remember(draft: Run, left: Origin, news: Settings) -> None:
     """The origin in a file of its own, and on the last report of the parent, where the curves show it."""
     write_atomically(draft.folder / "parent.json", json.dumps(asdict(left)).encode())
-    *rows, last = draft.rows()
+    rows = draft.rows()
+    if not rows:
+        return
+    last = rows[-1]
     last["forked"] = asdict(left)
     if news:
         last["changed"] = last.get("changed", {}) | news
-    text = "".join(json.dumps(row) + "\n" for row in (*rows, last))
+    text = "".join(json.dumps(row) + "\n" for row in rows)
     write_atomically(draft.folder / "metrics.jsonl", text.encode())

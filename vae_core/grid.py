@@ -49,25 +49,26 @@ def combinations(base: Config, grid: Grid, seeds: Sequence[int]) -> list[Point]:
     for name in INSTEAD:
         if name in grid:
             raise ValueError(f"{name} is no axis of the grid: use {INSTEAD[name]}")
+    options = argparse.ArgumentParser(prog="--grid", add_help=False, exit_on_error=False, allow_abbrev=False)
+    add_recipe(options.add_argument)
     settings = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    out = [_point(base, setting, seed) for setting in settings for seed in seeds]
+    read = [(setting, _read(options, setting)) for setting in settings]
+    out = [_point(base, setting, given, seed) for setting, given in read for seed in seeds]
     if len({point.name for point in out}) < len(out):
         raise ValueError(TWICE)
     return out
 
 
-def _point(base: Config, setting: dict[str, str], seed: int) -> Point:
-    config = adjusted(base, {**_read(setting), "seed": seed})
+def _point(base: Config, setting: dict[str, str], given: dict[str, Any], seed: int) -> Point:
+    config = adjusted(base, {**given, "seed": seed})
     point, wrong = Point(setting, seed, config), problems(config)
     if wrong:
         raise ValueError(f"{point.name}: {' '.join(wrong)}")
     return point
 
 
-def _read(setting: dict[str, str]) -> dict[str, Any]:
+def _read(options: argparse.ArgumentParser, setting: dict[str, str]) -> dict[str, Any]:
     """The values as the command line reads them. Raises ValueError."""
-    options = argparse.ArgumentParser(prog="--grid", exit_on_error=False, allow_abbrev=False)
-    add_recipe(options.add_argument)
     words = [word for key, value in setting.items() for word in (f"--{key.replace('_', '-')}", *value.split())]
     try:
         chosen, unknown = options.parse_known_args(words)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vae_core import durable
 from vae_core.config import Config
-from vae_core.datasets import DATASETS
+from vae_core.forking import steps_per_epoch
 from vae_core.marks import Marks, mark
 from vae_core.model import HelmholtzMachine
 from vae_core.optimisers import OPTIMISERS
@@ -30,6 +30,8 @@ LINES_BYTES = 20_000_000
 WEIGHTS_BYTES = 400_000_000
 TRAINER_BYTES = 2 * WEIGHTS_BYTES
 HEADER_BYTES = 1_000_000
+TYPES = (torch.float32, torch.int64, torch.uint8)
+"""Of numbers that the app stores."""
 CUDA_STATE = 16
 """Bytes of the state of a CUDA generator."""
 ACCEPTED = "Accepted is the zip that this app exports of a run, or one with its config.json and model.safetensors."
@@ -91,7 +93,7 @@ def _config(data: bytes) -> Config:
 
 def _status(config: Config, rows: list[Row]) -> Status:
     """That of a run which did as many steps as its last report says, or all of them where there are no reports."""
-    total = config.schedule.epochs * (DATASETS[config.dataset].sizes.train // config.schedule.batch_size)
+    total = config.schedule.epochs * steps_per_epoch(config)
     step, seconds = (rows[-1]["step"], float(rows[-1]["seconds"])) if rows else (total, 0.0)
     return Status("finished" if step >= total else "stopped", step=step, total_steps=total, seconds=seconds)
 
@@ -179,5 +181,7 @@ def _check_tensors(name: str, tensors: dict[str, Tensor], expected: dict[str, to
                 f"{name} does not fit config.json: {key} has the shape {list(value.shape)}, but the model needs "
                 f"{list(expected[key])}."
             )
+        if value.dtype not in TYPES:
+            raise ValueError(f"{name} does not fit config.json: {key} holds numbers of the type {value.dtype}.")
         if not value.isfinite().all():
             raise ValueError(f"{name} holds a number that is not finite, in {key}.")

@@ -4,6 +4,7 @@ The app asks the cluster for one thing only: to run the foreman (`vae_core.forem
 (`vae_core.elsewhere`), so that the app needs no Ray and its runs outlive it.
 """
 
+import logging
 import secrets
 import threading
 import time
@@ -23,6 +24,8 @@ START_SECONDS = 120.0
 
 COMMAND = "python -c 'from vae_core.foreman import main; main()'"
 """Not `-m`: of a module that is the program, Ray would send the source along with every run."""
+
+log = logging.getLogger(__name__)
 
 INSTEAD = "Nothing is lost: train it on this machine, or there later."
 
@@ -94,8 +97,8 @@ class RayLauncher:
             self._call.clear()
             try:
                 self._round()
-            except OSError as error:
-                print(f"the runs of the Ray cluster cannot be looked after: {error}", flush=True)
+            except Exception:  # whatever it is, the other runs must be looked after
+                log.exception("The runs of the Ray cluster could not be looked after; it is tried again and again.")
             self._call.wait(ROUND_SECONDS)
 
     def _round(self) -> None:
@@ -120,7 +123,8 @@ class RayLauncher:
     def _refuse(self, sentence: str) -> None:
         """Nobody takes the new runs. Those which the cluster had taken wait for its return."""
         for run in self._take_fresh():
-            settle(run, "failed", f"{sentence} {INSTEAD}")
+            with suppress(DamagedRun, OSError):
+                settle(run, "failed", f"{sentence} {INSTEAD}")
         for name in elsewhere.names(runs.runs_root()):
             run = Run(runs.runs_root() / name)
             tidy(run)

@@ -1,6 +1,7 @@
-"""What its owner wrote on a run: tags, a note, whether it is pinned (kept whatever the quota) and shared by its link.
+"""What its owner wrote on a run: tags, a note, whether it is pinned and shared by its link.
 
-It lies in `marks.json` of the run's folder, apart from what the worker writes there.
+It lies in `marks.json` of the run's folder, apart from what the worker writes there. What is pinned or
+shared is never thrown away for its age.
 """
 
 import json

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from vae_core.config import Config
+from vae_core.datasets import DATASETS
 from vae_core.marks import FILE as MARKS
 from vae_core.marks import Marks, marks
 from vae_core.runs import DamagedRun, Row, Run, Status, listed
@@ -29,11 +30,12 @@ Stamp = tuple[int, int, int] | None
 
 @dataclass(frozen=True)
 class Numbers:
-    """The last numbers on data not trained on, nats per example; `rate` and `distortion` sum to -ELBO."""
+    """The last numbers on data not trained on, nats per example; `rate` and `distortion` sum to -ELBO. A plain
+    autoencoder has neither ELBO nor rate."""
 
-    elbo: float
-    elbo_se: float
-    rate: float
+    elbo: float | None
+    elbo_se: float | None
+    rate: float | None
     distortion: float
     active_units: int
     part: Literal["held out", "test"]
@@ -64,7 +66,9 @@ def overviews(owner: str = "") -> list[Overview]:
 def overview(run: Run) -> Overview:
     """One run, or published model, in brief."""
     folder = str(run.folder)
-    found = _read(folder, tuple(stamp(f"{folder}/{name}") for name in WATCHED))
+    stamps = tuple(stamp(f"{folder}/{name}") for name in WATCHED)
+    data = _data_of(folder, stamps[0])
+    found = _read(folder, stamps, "" if data in DATASETS else data)
     if found.status is None or not found.status.active:
         return found
     try:
@@ -78,13 +82,20 @@ def numbers(run: Run) -> Numbers | None:
 
     Raises DamagedRun.
     """
+    found = _measured(run)
+    if found and run.config().model.posterior == "deterministic":
+        return replace(found, elbo=None, elbo_se=None, rate=None)
+    return found
+
+
+def _measured(run: Run) -> Numbers | None:
     try:
         if (row := _published(run)) is not None:
             elbo, se, rate, distortion = (
                 float(row[f"test_{name}"]) for name in ("elbo", "elbo_se", "rate", "distortion")
             )
             return Numbers(elbo, se, rate, distortion, int(row["test_active_units"]), "test")
-        if row := _last_look(run.folder / "metrics.jsonl"):
+        if row := last_look(run.folder / "metrics.jsonl"):
             elbo, se, rate, gain = (
                 float(row[f"held_out_{name}"]) for name in ("elbo", "elbo_se", "kl", "reconstruction")
             )
@@ -99,7 +110,7 @@ def _published(run: Run) -> Row | None:
     return json.loads(path.read_bytes()) if path.is_file() else None
 
 
-def _last_look(path: Path) -> Row | None:
+def last_look(path: Path) -> Row | None:
     """The last whole line with held-out numbers, from the end of the file: most lines have none, and there are many."""
     try:
         file = path.open("rb")
@@ -127,7 +138,17 @@ def stamp(path: str) -> Stamp:
 
 
 @lru_cache(maxsize=16_384)
-def _read(folder: str, stamps: tuple[Stamp, ...]) -> Overview:
+def _data_of(folder: str, recipe: Stamp) -> str:
+    """The name of the data set; empty where the recipe cannot be read."""
+    try:
+        return Config.from_json(Path(folder, "config.json").read_text(encoding="utf-8")).dataset
+    except (OSError, ValueError):
+        return ""
+
+
+@lru_cache(maxsize=16_384)
+def _read(folder: str, stamps: tuple[Stamp, ...], gone: str) -> Overview:
+    """`gone` is the name of its data set if that is no longer there."""
     run, damage = Run(Path(folder)), []
 
     def unless_damaged(read: Callable[[], T]) -> T | None:
@@ -137,12 +158,17 @@ def _read(folder: str, stamps: tuple[Stamp, ...]) -> Overview:
             damage.append(str(error))
             return None
 
-    made = stamps[0]
+    def recipe() -> Config:
+        if gone:
+            raise DamagedRun(f"its data set {gone} is gone: put its folder back among the data")
+        return run.present_config()
+
+    made, config = stamps[0], unless_damaged(recipe)
     return Overview(
         run.id,
-        unless_damaged(run.present_config),
+        config,
         unless_damaged(lambda: _status(run)),
-        unless_damaged(lambda: numbers(run)),
+        unless_damaged(lambda: numbers(run)) if config else None,
         marks(run),
         made[0] / 1e9 if made else 0.0,
         disk_use(folder),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from vae_core.config import Config
+from vae_core.estimators import ESTIMATORS
 from vae_core.rules import check
 from vae_core.runs import RUN_ID, Row
 from vae_core.steering import STEERABLE, Change
@@ -42,6 +43,10 @@ def _settings(value: Any) -> bool:
     )
 
 
+def _changed(value: Any) -> bool:
+    return isinstance(value, dict) and all(name in CHANGED and CHANGED[name](part) for name, part in value.items())
+
+
 def _origin(value: Any) -> bool:
     return (
         isinstance(value, dict)
@@ -52,6 +57,15 @@ def _origin(value: Any) -> bool:
     )
 
 
+CHANGED: dict[str, Check] = {
+    "learning_rate": _number,
+    "beta": _number,
+    "epochs": _count,
+    "draws": _count,
+    "estimator": lambda value: isinstance(value, str) and value in ESTIMATORS,
+    "seed": _count,
+}
+"""The settings that a report says have changed: those that a run may change, and with a fork its seed."""
 TRAINED: dict[str, Check] = {"step": _count} | dict.fromkeys(
     ("epoch", "seconds", "learning_rate", "beta", "train_objective", "train_elbo", "train_reconstruction", "train_kl"),
     _number,
@@ -62,7 +76,7 @@ LOOKED: dict[str, Check] = dict.fromkeys(
 EXTRA: dict[str, Check] = {
     "kl_by_dimension": _numbers,
     "gradient_norms": _norms,
-    "changed": _settings,
+    "changed": _changed,
     "forked": _origin,
 }
 """What a report has always, has all of or nothing of, and may have. Anything else in it is dropped."""

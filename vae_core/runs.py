@@ -70,6 +70,11 @@ class Status:
     def active(self) -> bool:
         return self.state in ACTIVE
 
+    @property
+    def done(self) -> float:
+        """The share of all steps that is done."""
+        return self.step / max(self.total_steps, 1)
+
 
 def runs_root() -> Path:
     """The folder of ELBO_ROOM_RUNS, else `runs` beside the code."""
@@ -252,6 +257,10 @@ class Run:
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, oldest first."""
         return sorted(p for p in self.folder.glob("checkpoints/*") if p.name.isdecimal())
+
+    def resumable(self) -> list[Path]:
+        """Checkpoints from which training can go on, oldest first: those of imported runs may be weights alone."""
+        return [path for path in self.checkpoints() if (path / "trainer.safetensors").is_file()]
 
     def write_checkpoint(self, step: int, parameters: dict[str, Tensor], state: dict[str, Tensor]) -> None:
         """Both files appear at once, by the renaming of their folder. They last, as do earlier reports and snapshots;

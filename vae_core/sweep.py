@@ -6,12 +6,12 @@ import html
 import itertools
 import json
 import math
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 from vae_core.command import add_recipe, configured, train_with_bar
+from vae_core.comparing import mean_and_error
 from vae_core.grid import TWICE, Point, axis, combinations
 from vae_core.runs import DamagedRun, Run, create_at
 
@@ -61,9 +61,7 @@ def table(done: list[tuple[Point, dict[str, float]]]) -> list[dict[str, Any]]:
         found = [numbers for _, numbers in group]
         row: dict[str, Any] = {**setting, "seeds": len(found)}
         for name in MEASURES:
-            values = [numbers[name] for numbers in found]
-            row[name] = statistics.mean(values)
-            row[f"{name}_se"] = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
+            row[name], row[f"{name}_se"] = mean_and_error([numbers[name] for numbers in found])
         rows.append(row)
     return rows
 

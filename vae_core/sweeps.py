@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -40,13 +40,15 @@ class Member:
 
 @dataclass(frozen=True)
 class Sweep:
-    """`owner` is a fingerprint of the owner's key; `created` in seconds since 1970."""
+    """`owner` is a fingerprint of the owner's key; `created` in seconds since 1970; `wanted` how many members it was to
+    have: with fewer, not all of them were queued."""
 
     id: str
     owner: str
     dataset: str
     created: float
     members: tuple[Member, ...]
+    wanted: int = 0
 
     def of(self, owner: str) -> bool:
         return self.owner == initials(owner)
@@ -68,20 +70,25 @@ class Sweep:
         return len(list(self.axes.values())[-1]) if self.axes else 1
 
 
-def start(points: Sequence[Point], owner: str, created: float, create: Create) -> Iterator[Sweep]:
-    """Queues one run after the other, and yields the sweep so far after each: it can be shown, and is on the disk.
+def require_few(count: int) -> None:
+    """Raises ValueError for more runs than a sweep may have."""
+    if count > MOST:
+        raise ValueError(f"these are {count:,} runs, but a sweep has at most {MOST}: take fewer values or seeds")
+
+
+def start(points: Sequence[Point], owner: str, created: float, create: Create) -> Sweep:
+    """Queues one run after the other; the sweep so far is always on the disk.
 
     Raises what `create` raises; the runs before stay, and their sweep.
     """
-    if len(points) > MOST:
-        raise ValueError(f"A sweep may have {MOST} runs, but these are {len(points)}: take fewer values or seeds.")
-    sweep = Sweep(secrets.token_hex(8), initials(owner), points[0].config.dataset, created, ())
+    require_few(len(points))
+    sweep = Sweep(secrets.token_hex(8), initials(owner), points[0].config.dataset, created, (), len(points))
     for point in points:
         run = create(point.config, owner)
         mark(run, Marks(tags=(sweep.tag,)))
         sweep = replace(sweep, members=(*sweep.members, Member(run.id, point.setting, point.seed)))
         _write(sweep)
-        yield sweep
+    return sweep
 
 
 def _path(sweep_id: str) -> Path:

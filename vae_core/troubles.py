@@ -145,11 +145,14 @@ def sharpening(history: History) -> Note | None:
     log_sigma = -last["held_out_reconstruction"] / size - 0.5 * (1 + math.log(2 * math.pi))
     if config.model.likelihood not in SHARPENING or log_sigma >= math.log(grain):
         return None
+    steps = (
+        f", but the data come in steps of {grain:.2g}" if DATASETS[config.dataset].kind == "image" else " of its range"
+    )
     return Note(
         "sharpening",
         "The density sharpens without end",
-        f"On average a value is as certain as with Gaussian noise of σ = {math.exp(log_sigma):.2g}, but the data come "
-        f"in steps of {grain:.2g}. Values that never change can make a log density as large as they like, so that a "
+        f"On average a value is as certain as with Gaussian noise of σ = {math.exp(log_sigma):.2g}{steps}. "
+        "Values that never change can make a log density as large as they like, so that a "
         "higher ELBO says little. A fixed σ or a discretised logistic has a limit.",
         serious=True,
     )

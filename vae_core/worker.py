@@ -109,8 +109,9 @@ class Recorder:
         return self.before + time.monotonic() - self.start
 
     def pause(self) -> None:
-        """What was reached is reported and looked at; then the clock stands still."""
-        self.status = replace(self.status, state="paused")
+        """It is told at once; then what was reached is reported and looked at, and the clock stands still."""
+        self.status = replace(self.status, state="paused", step=self.trainer.step, seconds=self.seconds())
+        self.run.write_status(self.status)
         self.report(look=True)
         self.before = self.seconds()
 
@@ -218,7 +219,8 @@ class Recorder:
         self.checkpoint_clock.restart(end, cost=end - begin)
 
     def finish(self, state: str, reason: str = "") -> None:
-        self.report(look=True, whole=True)
+        """Who stops a run does not wait for a look at all of the held-out data."""
+        self.report(look=True, whole=state == "finished")
         self.checkpoint()
         self.status = replace(self.status, state=state, reason=reason)
         self.run.write_status(self.status)
@@ -470,6 +472,11 @@ def write_log(run: Run) -> None:
 def main() -> int:
     os.nice(NICENESS)
     warm_up()
+    with few_collections():  # now, and not when somebody waits for a first point: half a second
+        return wait_and_train()
+
+
+def wait_and_train() -> int:
     folder = sys.stdin.readline().strip()
     if not folder:
         return 0

@@ -7,14 +7,15 @@ from dataclasses import replace
 import streamlit as st
 
 from ui.controls import dataset_choice, download_note
-from ui.owner import in_words, owner
+from ui.owner import NO_COOKIES, in_words, owner
 from ui.resources import dispatcher
+from ui.runs.chosen import what_is_bounded
 from ui.sweeps import multiples
 from ui.sweeps.form import sweep_form
-from ui.sweeps.results import Standing, panels, rows, standings
-from ui.words import bound_note, clock, recipe_line
+from ui.sweeps.results import Standing, panels, standings, tables
+from ui.words import clock, recipe_line
 from vae_core import sweeps
-from vae_core.datasets import DATASETS
+from vae_core.datasets import label
 from vae_core.defaults import recipe
 from vae_core.grid import Point
 from vae_core.runs import DamagedRun, find
@@ -46,9 +47,9 @@ def set_up() -> None:
     note = download_note(base.dataset)
     if note:
         st.info(note)
-    label = f"Train {len(wanted.points)} runs" if wanted.points else "Train"
+    words = f"Train {len(wanted.points)} runs" if wanted.points else "Train"
     nothing = not wanted.points
-    if st.button(label, type="primary", icon=":material/play_arrow:", disabled=nothing, key="train sweep"):
+    if st.button(words, type="primary", icon=":material/play_arrow:", disabled=nothing, key="train sweep"):
         begin(wanted.points)
     own_sweeps()
 
@@ -56,21 +57,24 @@ def set_up() -> None:
 def begin(points: list[Point]) -> None:
     """Queues the runs, and goes to their page."""
     if not owner():
-        st.error("This browser keeps no cookies, so that runs could not be known as yours. Allow them, and reload.")
+        st.error(NO_COOKIES)
         return
-    progress, sweep = st.progress(0.0, "Queueing …"), None
     try:
         dispatcher().admit(owner(), len(points))
-        for sweep in sweeps.start(points, owner(), time.time(), dispatcher().create):
-            done = len(sweep.members)
-            progress.progress(done / len(points), f"Queueing: {done} of {len(points)}")
+        with st.spinner(f"Queueing {len(points)} runs …", show_time=True):
+            # nothing is drawn until all are queued: a click meanwhile would end the script where it draws
+            sweep = sweeps.start(points, owner(), time.time(), dispatcher().create)
     except (ValueError, OSError) as error:
-        progress.empty()
         st.error(in_words(error))
         return
-    assert sweep is not None
     open_sweep(sweep.id)
     st.rerun()
+
+
+def counted(sweep: Sweep) -> str:
+    """How many runs it has, and of how many if not all were queued."""
+    queued = len(sweep.members)
+    return f"{queued} of {sweep.wanted} runs" if queued < sweep.wanted else f"{queued} runs"
 
 
 def own_sweeps() -> None:
@@ -81,9 +85,7 @@ def own_sweeps() -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             when = time.strftime("%d %B, %H:%M", time.localtime(sweep.created))
             axes = "; ".join(f"{name} {', '.join(values)}" for name, values in sweep.axes.items())
-            st.markdown(
-                f"**{DATASETS[sweep.dataset].label}** · {when} · {len(sweep.members)} runs · {axes}", width="stretch"
-            )
+            st.markdown(f"**{label(sweep.dataset)}** · {when} · {counted(sweep)} · {axes}", width="stretch")
             st.button("Open", key=f"open {sweep.id}", on_click=open_sweep, args=(sweep.id,))
 
 
@@ -118,23 +120,29 @@ def stop_all(sweep: Sweep) -> None:
 
 def watch(sweep: Sweep) -> None:
     """A sweep, while it goes on and after."""
-    st.title(f"Sweep of {DATASETS[sweep.dataset].label}")
+    st.title(f"Sweep of {label(sweep.dataset)}")
+    if len(sweep.members) < sweep.wanted:
+        st.warning(
+            f"{counted(sweep)} were queued: a limit, a full disk or a restart came before the others. Train those as a "
+            "sweep of their own."
+        )
     live = any(standing.status.active for standing in standings(sweep))
 
     @st.fragment(run_every=OFTEN if live else None)
     def body() -> None:
         found = standings(sweep)
         active = header(sweep, found)
-        st.caption("Held-out ELBO over epochs, nats per example, all charts on the same axes.")
+        configs = [s.found.config for s in found if s.found and s.found.config]
+        st.caption(
+            f"Held-out ELBO over epochs, nats per example, all charts on the same axes. {what_is_bounded(configs)}"
+        )
         multiples.show(f"multiples-{sweep.id}", panels(found), sweep.columns)
-        table = rows(found)
-        if any("ELBO" in row for row in table):
+        ranked = tables(found)
+        if ranked:
             st.subheader("Best first")
+        for (_, note), table in ranked.items():
             st.dataframe(table, hide_index=True)
-            configs = [s.found.config for s in found if s.found and s.found.config]
-            st.caption(
-                f"Of the runs that ended, held out, nats per example. {bound_note(configs[0])}" if configs else ""
-            )
+            st.caption(f"Of the runs that finished, held out, nats per example. {note}")
         if live and not active:
             st.rerun()
 

@@ -1,5 +1,8 @@
 """Train: choose, press, watch. With `?run=…` in the address it shows that run, in any tab, going on."""
 
+from collections.abc import Callable
+from functools import wraps
+
 import streamlit as st
 
 from ui.controls import dataset_choice, download_note, training_form
@@ -33,8 +36,6 @@ from vae_core.housekeeping import used_by
 from vae_core.rules import problems
 from vae_core.runs import DamagedRun, Row, Run, Status
 
-SELDOM = 10.0
-"""Seconds between two looks at the log."""
 LOG_LINES = 50
 AXES = {"epoch": "by epoch", "seconds": "by seconds of training"}
 
@@ -81,7 +82,7 @@ def begin(config: Config, place: str) -> None:
 
 
 def own_runs() -> None:
-    own = runs.listed(owner())
+    own = runs.listed(owner()) if owner() else []
     if not own:
         return
     st.subheader("Your runs")
@@ -104,8 +105,10 @@ def header(run: Run, status: Status, graph_of: int | None) -> None:
     elif status.state == "failed":
         st.error(status.reason)
     else:
-        done = seen["done"]
-        st.progress(done, f"{status.state.capitalize()} at {done:.0%} after {clock(status.seconds)}. {status.reason}")
+        st.progress(
+            status.done,
+            f"{status.state.capitalize()} at {status.done:.0%} after {clock(status.seconds)}. {status.reason}",
+        )
     mine = may_steer(run)
     with st.container(horizontal=True):
         if status.active and mine and not seen["stopping"]:
@@ -139,6 +142,23 @@ def numbers(look: Row | None, model: ModelConfig) -> None:
                 st.metric(label, value, help=TERMS[key], width="content")
 
 
+def told(part: Callable[[], None]) -> Callable[[], None]:
+    """A part of a run's page that says so where the run is damaged, or gone since."""
+
+    @wraps(part)
+    def attempt() -> None:
+        try:
+            part()
+        except DamagedRun as damage:
+            say_damaged(damage)
+
+    return attempt
+
+
+def say_damaged(damage: DamagedRun) -> None:
+    st.error(f"This run is damaged: {damage}. The other runs are not affected.")
+
+
 def watch(run: Run) -> None:
     """A run, while it goes on and after. Its parts run again by themselves when there is something new to be seen."""
     config, drawn = run.config(), run.status()
@@ -148,6 +168,7 @@ def watch(run: Run) -> None:
     origin_line(run)
 
     @st.fragment
+    @told
     def top() -> None:
         status = run.status()
         if status.state != drawn.state:
@@ -159,6 +180,7 @@ def watch(run: Run) -> None:
             step_graph(DATASETS[config.dataset], trace)
 
     @st.fragment
+    @told
     def newest() -> None:
         found, present = reading(run), run.present_config()
         with st.container():  # which keeps its place when it is empty, and so do the curves
@@ -178,6 +200,7 @@ def watch(run: Run) -> None:
         show_notes(found.notes)
 
     @st.fragment
+    @told
     def moments() -> None:
         steps, base = run.snapshots(), f"/api/runs/{run.id}/"
         if not (steps or drawn.active):
@@ -190,12 +213,15 @@ def watch(run: Run) -> None:
             f"{prior_note(config)}"
         )
 
-    @st.fragment(run_every=SELDOM if drawn.active else None)
+    @st.fragment
+    @told
     def printed() -> None:
         log = run.log(LOG_LINES)
         if log:
             with st.expander("Log"):
                 st.code(log, language=None)
+                if drawn.active:
+                    st.button("Read it again", icon=":material/refresh:")
 
     top()
     left, right = st.columns(2, gap="large")
@@ -213,7 +239,7 @@ if found_run is not None:
     try:
         watch(found_run)
     except DamagedRun as damage:
-        st.error(f"This run is damaged: {damage}. The other runs are not affected.")
+        say_damaged(damage)
         st.button("Back to the form", on_click=leave_run)
 else:
     if asked:

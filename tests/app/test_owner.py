@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from ui import owner
 from ui.owner import COOKIE, NOT_YOURS, user_key
 from ui.resources import dispatcher
 from ui.server import ROUTES
+from ui.steer import WEIGHTS_ONLY
 from vae_core import runs
 from vae_core.defaults import recipe
 from vae_core.dispatch import CANCELLED
+from vae_core.rules import EPOCH_LIMIT
 from vae_core.runs import RUNS_VARIABLE, Run, Status
 
 ME, SOMEBODY = "0123456789abcdef" * 2, "fedcba9876543210" * 2
@@ -163,6 +166,38 @@ def test_who_has_no_key_starts_no_run(page_of: Callable[..., AppTest], monkeypat
         "This browser keeps no cookies, so that a run could not be known as yours. Allow them, and reload."
     ]
     assert [run.id for run in runs.listed()] == [nobodys.id]
+    assert not [label for label in labels(test) if label == "Open"]  # nor does everybody see it
+
+
+def test_a_run_whose_epochs_are_near_their_limit_is_trained_on_up_to_it(page_of: Callable[..., AppTest]) -> None:
+    config = recipe("digits")
+    for epochs, offered in ((EPOCH_LIMIT - 3, [3.0]), (EPOCH_LIMIT, [])):
+        run = runs.create(replace(config, schedule=replace(config.schedule, epochs=epochs)), ME)
+        run.write_checkpoint(1, {}, {})
+        run.write_status(Status("finished", step=1, total_steps=1))
+        test = page_of(run)
+        assert not test.exception
+        assert [field.max for field in test.number_input if field.label == "More epochs"] == offered
+
+
+def test_weights_without_the_optimiser_are_explored_and_not_trained_on(page_of: Callable[..., AppTest]) -> None:
+    run = runs.create(recipe("digits"), ME)
+    run.write_checkpoint(1, {}, {})
+    (run.checkpoints()[0] / "trainer.safetensors").unlink()
+    for state in ("stopped", "finished"):
+        run.write_status(Status(state, step=1, total_steps=9))
+        test = page_of(run)
+        assert labels(test) == ["Explore it", "New run"]
+        assert WEIGHTS_ONLY in [caption.value for caption in test.caption]
+
+
+def test_a_run_that_is_damaged_while_it_is_looked_at_says_so(page_of: Callable[..., AppTest]) -> None:
+    run = runs.create(recipe("digits"), ME)
+    run.write_status(Status("stopped"))
+    (run.folder / "metrics.jsonl").write_text('{"step"\n')
+    test = page_of(run)
+    assert not test.exception
+    assert any(text.startswith("This run is damaged: metrics.jsonl") for text in errors(test))
 
 
 class Session:

@@ -3,9 +3,11 @@
 import io
 import json
 import secrets
+import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,15 +19,16 @@ from tests.app.conftest import App
 from tests.app.driving import eventually, ready
 from ui.inspection import terms_of
 from ui.owner import COOKIE
-from ui.resources import PRETRAINED, explored
+from ui.resources import PRETRAINED, _explored, explored
 from ui.runs.catalogue import short
+from ui.runs.chosen import MOST
 from ui.runs.decoded import read_place
 from ui.runs.files import events
 from ui.runs.table import ROW_HEIGHT
 from vae_core import runs
 from vae_core.archive import export
 from vae_core.config import Config
-from vae_core.defaults import recipe
+from vae_core.defaults import by_method, recipe
 from vae_core.marks import Marks, mark, marks
 from vae_core.runs import Run, Status
 from vae_core.trash import discarded
@@ -117,6 +120,26 @@ def test_a_damaged_run_is_listed_with_the_reason_and_can_be_deleted(open_runs: O
     assert rows.loc[short(whole.id), "Damage"] == ""
     press(test, "Delete 2 runs")
     assert {found.id for found in discarded(OWNER)} == {whole.id, broken.id}
+
+
+def test_a_run_whose_data_set_is_gone_is_listed_as_damaged(open_runs: OpenPage, mine: Path) -> None:
+    run = written(config=replace(recipe("digits"), dataset=mine.name))
+    assert table(open_runs())["Data"][0] == "Mine"
+    shutil.rmtree(mine)
+    row = table(open_runs(runs=run.id, text="gone")).iloc[0]
+    assert (row["Run"], row["State"]) == (short(run.id), "Damaged")
+    assert row["Damage"] == f"its data set {mine.name} is gone: put its folder back among the data"
+
+
+def test_a_plain_autoencoder_has_no_elbo_in_any_table(open_runs: OpenPage) -> None:
+    plain, other = written(config=by_method(recipe("digits"), "autoencoder")), written()
+    test = open_runs(tool="differences", runs=f"{plain.id}~{other.id}")
+    row = table(test).set_index("Run").loc[short(plain.id)]
+    assert row[["ELBO", "Rate"]].isna().all()
+    assert row["Distortion"] == pytest.approx(21.0, abs=1e-4)
+    outcomes = table(test, 2).set_index("Outcome")
+    assert list(outcomes[short(plain.id)])[:3] == ["", "", "21.00"]
+    assert list(outcomes[short(other.id)])[:3] == ["−24.00", "3.00", "21.00"]
 
 
 @pytest.mark.parametrize(
@@ -293,6 +316,21 @@ def test_the_best_recipe_is_found_whatever_the_seed(open_runs: OpenPage) -> None
     low, high = (float(text.replace("−", "-")) for text in found["Mean, 95 %"][0].split(" … "))
     assert low < -24.0 < high
     assert any("1 unfinished run" in text for text in texts(test, "caption"))
+
+
+def test_test_numbers_of_shipped_models_do_not_compete_with_held_out_ones(open_runs: OpenPage) -> None:
+    left = "Shipped models are left out: their numbers are of the test part."
+    written(-26.0)
+    test = open_runs(tool="best", data="digits")
+    assert list(table(test, 1)["Best"]) == [-26.0]
+    assert any(left in text for text in texts(test, "caption"))
+    test = open_runs(tool="best", origin="shipped")
+    assert len(test.dataframe) == 1
+    assert any(left in text for text in texts(test, "info"))
+
+
+def test_the_models_side_by_side_and_that_of_explore_fit_into_memory() -> None:
+    assert (_explored.cache_parameters()["maxsize"] or 0) >= MOST + 1
 
 
 def test_differences_of_two_recipes_are_a_table(open_runs: OpenPage) -> None:

@@ -31,13 +31,12 @@ def signs(run: Run, status: Status) -> dict[str, Any]:
         "stopping": stopping,
         "traced": run.traced(),
         "step": status.step,
-        "done": status.step / max(status.total_steps, 1),
+        "done": status.done,
         "text": _words(run, status, stopping),
     }
 
 
 def _words(run: Run, status: Status, stopping: bool) -> str:
-    done = status.step / max(status.total_steps, 1)
     turn = dispatcher().queue.turn(run.id) if status.state == "queued" else 0
     if turn:
         return queue_line(turn, dispatcher().at_limit(run.owner))
@@ -46,10 +45,10 @@ def _words(run: Run, status: Status, stopping: bool) -> str:
     if stopping:
         return "Stopping: keeping the partial model …"
     if status.state == "paused":
-        return f"Paused at step {status.step:,} of {status.total_steps:,} ({done:.0%})"
+        return f"Paused at step {status.step:,} of {status.total_steps:,} ({status.done:.0%})"
     if not status.rate:
-        return f"{done:.0%}"
-    return f"{done:.0%} · {status.rate:,.0f} examples/s · {clock(status.left)} left"
+        return f"{status.done:.0%}"
+    return f"{status.done:.0%} · {status.rate:,.0f} examples/s · {clock(status.left)} left"
 
 
 def pulse(run: Run, seen: dict[str, Any], graph_of: int | None) -> None:

@@ -34,7 +34,7 @@ def film(run: Run, reel: Reel, on_progress: Callable[[float], object]) -> bytes:
 def film_button(run: Run, reel: Reel) -> None:
     """Makes the film when asked to, and then gives it. No fragment of its own: the page calls this in one that runs
     again by itself, and of two such, one within the other, the inner one's elements may arrive before their place."""
-    own, place, made = (run.id, len(reel.said)), st.empty(), st.session_state.get(MADE)
+    own, place, made = (run.id, *reel.said), st.empty(), st.session_state.get(MADE)
     if not made or made[0] != own:
         if not place.button("Make a GIF", icon=":material/movie:", help=f"At most {MOST} moments, evenly chosen."):
             return

@@ -23,7 +23,7 @@ def by_recipe(runs: Sequence[Picked]) -> dict[str, list[float]]:
     groups: dict[Config, list[float]] = {}
     for run in runs:
         numbers = run.entry.brief.numbers
-        if run.entry.state == "finished" and numbers is not None:
+        if run.entry.state == "finished" and numbers is not None and numbers.elbo is not None:
             groups.setdefault(replace(run.config, seed=0, device="auto"), []).append(numbers.elbo)
     names = distinguished(list(groups)) if groups else []
     return dict(zip(names, groups.values(), strict=True))
@@ -49,12 +49,20 @@ def said(interval: Interval | None) -> str:
     return "one run" if interval is None else f"{signed(interval[0])} … {signed(interval[1])}"
 
 
+def tested(run: Picked) -> bool:
+    """Whether its numbers are of the test part, as those of shipped models are."""
+    return run.entry.brief.numbers is not None and run.entry.brief.numbers.part == "test"
+
+
 def show(chosen: Chosen) -> None:
-    groups = comparable(chosen.or_shown)
+    held_out = [run for run in chosen.or_shown if not tested(run)]
+    shipped = len(held_out) < len(chosen.or_shown)
+    left = " Shipped models are left out: their numbers are of the test part." if shipped else ""
+    groups = comparable(held_out)
     runs = choose_group(groups, "best group") if groups else []
     found = by_recipe(runs)
     if not found:
-        st.info("None of these runs is finished: the best recipe is looked for among finished runs.")
+        st.info(f"None of these runs is finished: the best recipe is looked for among finished runs.{left}")
         return
     with st.spinner("Drawing bootstrap samples …", show_time=True):
         rows = ranked(tuple((name, tuple(values)) for name, values in found.items()))
@@ -67,4 +75,5 @@ def show(chosen: Chosen) -> None:
         "to. The best of more runs is better by luck alone: compare groups of equal size."
         + ("" if chosen.runs else " All runs of the table, as none is chosen.")
         + (f" {unfinished} unfinished runs are left out." if unfinished else "")
+        + left
     )

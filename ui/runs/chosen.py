@@ -16,8 +16,8 @@ from vae_core.datasets import DATASETS, DataUnavailable
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.runs import DamagedRun
 
-MOST = 10
-"""Models that are opened side by side."""
+MOST = 5
+"""Models that are opened side by side: with that of Explore as many as are kept in memory."""
 LABELLED, LONGEST = 60, 36
 """Runs that are labelled with what is special about them, and characters for that, at most."""
 
@@ -88,7 +88,7 @@ def comparable(runs: Sequence[Picked]) -> dict[str, list[Picked]]:
     """The runs that have an ELBO, by what it bounds and of which data: only within a group can they be compared."""
     groups: dict[str, list[Picked]] = {}
     for run in runs:
-        if run.config.model.posterior != "deterministic" and run.entry.brief.numbers is not None:
+        if run.entry.brief.numbers is not None and run.entry.brief.numbers.elbo is not None:
             bounds = LIKELIHOODS[run.config.model.likelihood].bounds
             groups.setdefault(f"{DATASETS[run.config.dataset].label}: {bounds}", []).append(run)
     return groups
@@ -108,7 +108,7 @@ def choose_group(groups: dict[str, list[Picked]], key: str) -> list[Picked]:
 
 
 def opened(runs: Sequence[Picked]) -> list[tuple[Picked, Explored]]:
-    """The models of the runs, ten at most; the page says of each other run why it is left out."""
+    """The models of the runs, five at most; the page says of each other run why it is left out."""
     found = []
     with st.spinner("Loading the models …", show_time=True):
         for run in runs[:MOST]:

@@ -27,12 +27,16 @@ def outcomes(runs: list[Picked]) -> list[dict[str, Any]]:
     def line(name: str, values: list[str]) -> dict[str, Any]:
         return {"Outcome": name, **dict(zip([run.name for run in runs], values, strict=True))}
 
+    def measured(name: str) -> list[str]:
+        found = [getattr(run.entry.brief.numbers, name, None) for run in runs]
+        return ["" if value is None else signed(value) for value in found]
+
     numbers = [run.entry.brief.numbers for run in runs]
     statuses = [run.entry.brief.status for run in runs]
     return [
-        line("ELBO, nats", [signed(n.elbo) if n else "" for n in numbers]),
-        line("Rate, nats", [signed(n.rate) if n else "" for n in numbers]),
-        line("Distortion, nats", [signed(n.distortion) if n else "" for n in numbers]),
+        line("ELBO, nats", measured("elbo")),
+        line("Rate, nats", measured("rate")),
+        line("Distortion, nats", measured("distortion")),
         line("Active units", [str(n.active_units) if n else "" for n in numbers]),
         line("Trained for", [clock(s.seconds) if s else "" for s in statuses]),
     ]

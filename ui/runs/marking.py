@@ -1,4 +1,4 @@
-"""The tool with which the owner writes on runs: tags, a note, and what is kept whatever the quota."""
+"""The tool with which the owner writes on runs: tags, a note, and what is never thrown away for its age."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -40,8 +40,8 @@ def show(chosen: Chosen) -> None:
     if len(mine) == 1:
         _note(mine[0])
     with st.container(horizontal=True):
-        _switch(mine, "pinned", "Pinned", "Kept whatever the quota, and marked ★ in the table.")
-        _switch(mine, "shared", "Shared", "Kept as long as others may hold its link.")
+        _switch(mine, "pinned", "Pinned", "Never thrown away for its age, and marked ★ in the table.")
+        _switch(mine, "shared", "Shared", "Never thrown away for its age: others may hold its link.")
 
 
 def _tags(mine: Sequence[Entry]) -> None:

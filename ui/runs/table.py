@@ -23,7 +23,7 @@ ROWS = 9
 ROW_HEIGHT = 35
 COLUMN = st.column_config
 COLUMNS = {
-    "Pin": COLUMN.TextColumn("", help="★: pinned, kept whatever the quota", width=28, pinned=True),
+    "Pin": COLUMN.TextColumn("", help="★: pinned, never thrown away for its age", width=28, pinned=True),
     "Run": COLUMN.TextColumn("Run", width=140, pinned=True),
     "State": COLUMN.TextColumn("State", width=85),
     "Done": COLUMN.ProgressColumn("Done", format="percent", min_value=0, max_value=1, width=90),

@@ -4,7 +4,7 @@ from io import BufferedIOBase
 
 import streamlit as st
 
-from ui.owner import owner
+from ui.owner import NO_COOKIES, owner
 from ui.resources import dispatcher
 from ui.runs.catalogue import short
 from ui.runs.doing import say, soon
@@ -15,7 +15,6 @@ from vae_core.importing import import_archive
 MEGABYTES = 64
 """A run of MNIST takes about 15, with its optimiser's state 40."""
 TAKEN = "runs taken in"
-NO_OWNER = "This browser keeps no cookies, so that a run could not be known as yours. Allow them, and reload."
 
 
 def take_in(file: BufferedIOBase) -> None:
@@ -23,7 +22,7 @@ def take_in(file: BufferedIOBase) -> None:
     st.session_state[TAKEN] = st.session_state.get(TAKEN, 0) + 1  # a new field, empty again
     try:
         if not owner():
-            raise ValueError(NO_OWNER)
+            raise ValueError(NO_COOKIES)
         dispatcher().limits.admit(0, 0, used_by(owner()))
         run = import_archive(file, owner())
     except ValueError as error:
@@ -41,8 +40,9 @@ def import_field() -> None:
         if file is not None:
             soon("Importing …", lambda: take_in(file))
 
+    most = min(MEGABYTES, st.get_option("server.maxUploadSize"))
     with st.popover("Import", icon=":material/upload:"):
         st.file_uploader(
-            "A run as a zip, as it is exported here", "zip", key=key, on_change=given, max_upload_size=MEGABYTES,
+            "A run as a zip, as it is exported here", "zip", key=key, on_change=given, max_upload_size=most,
             help="Nothing in it is executed: recipe, weights and curves are read.",
         )  # fmt: skip

@@ -14,6 +14,7 @@ LABELLED = 25
 def point(run: Picked) -> Point:
     numbers = run.entry.brief.numbers
     assert numbers is not None
+    assert numbers.rate is not None
     return Point(run.name, run.label, run.look, numbers.rate, numbers.distortion)
 
 

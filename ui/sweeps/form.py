@@ -1,5 +1,6 @@
 """The form of a sweep: which settings vary, over which values, with which seeds."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from vae_core.networks import ACTIVATIONS
 from vae_core.optimisers import OPTIMISERS, SCHEDULES
 from vae_core.posteriors import POSTERIORS
 from vae_core.priors import PRIORS
-from vae_core.sweeps import MOST
+from vae_core.sweeps import require_few
 
 TABLES: dict[str, Mapping[str, Any]] = {
     "likelihood": LIKELIHOODS,
@@ -61,7 +62,10 @@ def sweep_form(base: Config) -> Wanted:
         grid = {name: _values(name) for name in names}
         seeds = st.text_input("Seeds", "0, 1", max_chars=LONGEST, help="Every setting is trained once with each.")
     try:
-        return Wanted(combinations(base, _given(grid), _whole(seeds)), [])
+        _require_values(grid)
+        numbers = _whole(seeds)
+        require_few(len(numbers) * math.prod(map(len, grid.values())))
+        return Wanted(combinations(base, grid, numbers), [])
     except ValueError as error:
         return Wanted([], [f"{str(error)[:1].upper()}{str(error)[1:]}."])
 
@@ -78,16 +82,11 @@ def _values(name: str) -> list[str]:
     return [value.strip() for value in typed.split(",") if value.strip()]
 
 
-def _given(grid: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Raises ValueError for a setting without a value, and for more runs than a sweep has."""
-    count = 1
+def _require_values(grid: dict[str, list[str]]) -> None:
+    """Raises ValueError for a setting without a value."""
     for name, values in grid.items():
         if not values:
             raise ValueError(f"{LABELS[name]} has no value: give at least one, or let it not vary")
-        count *= len(values)
-    if count > MOST:
-        raise ValueError(f"these are {count} settings, but a sweep has at most {MOST} runs: take fewer values")
-    return grid
 
 
 def _whole(text: str) -> list[int]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from ui.runs.reports import reports
 from ui.sweeps.form import LABELS
 from ui.sweeps.multiples import Line, Panel
+from ui.words import bound_note
+from vae_core.comparing import mean_and_error
+from vae_core.likelihoods import LIKELIHOODS
 from vae_core.overview import Overview, overview
 from vae_core.runs import DamagedRun, Status, find
 from vae_core.sweeps import Member, Sweep
@@ -58,23 +62,35 @@ def _curve(run_id: str) -> tuple[np.ndarray, np.ndarray]:
         return np.empty(0), np.empty(0)
 
 
-def rows(found: Sequence[Standing]) -> list[dict[str, Any]]:
-    """One row a setting, best first: means over the seeds that have been trained to their end, nats per example."""
-    table = []
+def tables(found: Sequence[Standing]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """By what their numbers are, as only the same can be compared, and a note on that: one row a setting, best first.
+
+    Means over the seeds that have been trained to their end, nats per example.
+    """
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for setting, group in groupby(found, key=lambda standing: standing.member.setting):
-        ended = [s.found.numbers for s in group if s.found and s.status.state == "finished"]
-        numbers = [n for n in ended if n is not None]
-        row: dict[str, Any] = {LABELS.get(name, name): value for name, value in setting.items()} | {
-            "Runs": len(numbers)
-        }
-        if numbers:
-            elbos = np.array([n.elbo for n in numbers])
-            row |= {
-                "ELBO": elbos.mean(),
-                "± (standard error)": elbos.std(ddof=1) / len(elbos) ** 0.5 if len(elbos) > 1 else None,
-                "Rate (KL)": np.mean([n.rate for n in numbers]),
-                "Distortion": np.mean([n.distortion for n in numbers]),
-                "Active units": np.mean([n.active_units for n in numbers]),
-            }
-        table.append(row)
-    return sorted(table, key=lambda row: -row.get("ELBO", -np.inf))
+        runs = [standing.found for standing in group if standing.found]
+        config = next((run.config for run in runs if run.config), None)
+        if config:
+            kind = LIKELIHOODS[config.model.likelihood].bounds, bound_note(config)
+            kinds.setdefault(kind, []).append(_row(setting, runs))
+    best = {kind: sorted(rows, key=_badness) for kind, rows in kinds.items()}
+    return {kind: rows for kind, rows in best.items() if rows[0]["Runs"]}
+
+
+def _row(setting: dict[str, str], runs: Sequence[Overview]) -> dict[str, Any]:
+    numbers = [run.numbers for run in runs if run.numbers and run.status and run.status.state == "finished"]
+    row: dict[str, Any] = {LABELS.get(name, name): value for name, value in setting.items()} | {"Runs": len(numbers)}
+    elbos = [n.elbo for n in numbers if n.elbo is not None]
+    if elbos:
+        row["ELBO"], row["± (standard error)"] = mean_and_error(elbos)
+        row["Rate (KL)"] = fmean(n.rate for n in numbers if n.rate is not None)
+    if numbers:
+        row["Distortion"] = fmean(n.distortion for n in numbers)
+        row["Active units"] = fmean(n.active_units for n in numbers)
+    return row
+
+
+def _badness(row: dict[str, Any]) -> float:
+    """By the ELBO; a plain autoencoder has none."""
+    return -row["ELBO"] if "ELBO" in row else row.get("Distortion", np.inf)
