@@ -10,8 +10,8 @@ run: $(VENV)/run-ready
 
 # Browsers need the second core; all else is shared out over two processes.
 test: check
-	$(BIN)/pytest tests/app
-	$(BIN)/pytest --ignore tests/app --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m browser tests/app
+	$(BIN)/pytest -m "not browser" --numprocesses 2 --dist loadfile
 
 check: $(VENV)/dev-ready
 	$(BIN)/ruff format --check .

@@ -89,7 +89,7 @@ def test_the_core_never_imports_the_app(path: Path) -> None:
     assert not tops(path) & APP
 
 
-@pytest.mark.parametrize("name", RANKS)
+@pytest.mark.parametrize("name", sorted(RANKS))
 def test_the_core_imports_downwards(name: str) -> None:
     upwards = {used for used in siblings(PROJECT / "vae_core" / f"{name}.py") if RANKS[used] >= RANKS[name]}
     assert not upwards

@@ -72,6 +72,13 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     assert [text for text in errors if not any(part in text for part in HARMLESS)] == []
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever opens a page drives a real browser."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+
+
 @pytest.fixture
 def page(context: BrowserContext) -> Page:
     opened = context.new_page()

@@ -10,8 +10,6 @@ from tests.app.conftest import App
 from tests.app.driving import eventually, ready
 from vae_core.defaults import METHODS
 
-pytestmark = pytest.mark.browser
-
 PAGES = ["/", "/train", "/explore?model=mnist-2d"]
 
 

@@ -19,7 +19,6 @@ def test_an_embedding_of_other_points_is_never_started(
     assert "held-out sample only" in error.value
 
 
-@pytest.mark.browser
 def test_a_map_that_is_being_made_can_be_given_up(page: Page, app: App) -> None:
     """The click reruns only the part of the page that waits."""
     page.goto(f"{app.url}/explore?model=mnist-2d&kind=tsne")

@@ -35,7 +35,6 @@ def test_what_is_compiled_is_the_source_beside_it() -> None:
     assert compiled == bytes(wat2wasm((HERE / "affine.wat").read_text()))
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("forbidden", [False, True], ids=["WebAssembly", "plain JavaScript"])
 def test_layers_come_to_what_pytorch_says(page: Page, app: App, forbidden: bool, generator: torch.Generator) -> None:
     ready(page, app.url)

@@ -259,7 +259,6 @@ server_metadata_url = "http://127.0.0.1:9/.well-known/openid-configuration"
 """
 
 
-@pytest.mark.browser
 def test_who_signs_in_owns_runs_in_every_browser(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs_folder: Path
 ) -> None:

@@ -20,8 +20,6 @@ from vae_core.geometry import on_axes
 from vae_core.runs import create_at
 from vae_core.worker import train
 
-pytestmark = pytest.mark.browser
-
 CORNERS = {"top left": (-1, 1), "top right": (1, 1), "bottom left": (-1, -1), "bottom right": (1, -1)}
 
 

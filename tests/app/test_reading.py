@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app.conftest import App
@@ -10,8 +9,6 @@ from tests.app.driving import ready
 from tests.test_diagnosis import PLAIN, reports
 from vae_core import runs
 from vae_core.runs import Status
-
-pytestmark = pytest.mark.browser
 
 
 def test_a_collapsed_run_is_explained_and_shown_dimension_by_dimension(page: Page, app: App) -> None:

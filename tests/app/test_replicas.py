@@ -10,8 +10,6 @@ from tests.app.conftest import App
 from tests.app.driving import eventually, ready
 from tests.app.test_browser import curve, start_digits
 
-pytestmark = pytest.mark.browser
-
 
 @pytest.fixture(scope="module")
 def replica(app: App) -> Iterator[App]:

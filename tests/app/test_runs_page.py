@@ -478,7 +478,6 @@ def click_row(page: Page, number: int) -> None:
     page.mouse.click(box["x"] + 15, box["y"] + ROW_HEIGHT * (number + 1.5))
 
 
-@pytest.mark.browser
 def test_rows_clicked_lie_over_each_other(page: Page, listed: list[Run]) -> None:
     for number in (0, 2):
         click_row(page, number)
@@ -493,7 +492,6 @@ def test_rows_clicked_lie_over_each_other(page: Page, listed: list[Run]) -> None
     eventually(lambda: page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390)
 
 
-@pytest.mark.browser
 def test_what_is_found_is_deleted_and_comes_back(page: Page, listed: list[Run]) -> None:
     page.get_by_role("searchbox", name="Search").fill(listed[1].id)
     page.wait_for_url(f"**text={listed[1].id}*")

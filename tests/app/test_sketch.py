@@ -93,7 +93,6 @@ def bar(start: tuple[float, float], end: tuple[float, float], width: float) -> n
     return width / 2 - np.hypot(x - start[0] - share * d[0], y - start[1] - share * d[1])
 
 
-@pytest.mark.browser
 def test_a_stroke_of_the_mouse_reaches_the_server(page: Page, pad: Locator) -> None:
     """Against the distance from the segment: full ink inside, none outside, soft over a pixel and a half."""
     drag(page, pad, (30, 20), (80, 90))
@@ -105,7 +104,6 @@ def test_a_stroke_of_the_mouse_reaches_the_server(page: Page, pad: Locator) -> N
     assert np.array_equal(grey, drawn(pad))
 
 
-@pytest.mark.browser
 def test_the_screen_shows_what_is_drawn(page: Page, pad: Locator) -> None:
     drag(page, pad, (20, 30), (60, 30), (60, 100))
     page.mouse.move(2, 2)
@@ -114,7 +112,6 @@ def test_the_screen_shows_what_is_drawn(page: Page, pad: Locator) -> None:
     assert np.abs(shown(pad)[np.ix_(centres, centres)] - drawn(pad).astype(int)).mean() < 3
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("size", [4, 40])
 def test_the_slider_sets_the_size_of_the_brush(page: Page, pad: Locator, size: int) -> None:
     page.get_by_role("slider", name="Brush size").fill(str(size))
@@ -122,7 +119,6 @@ def test_the_slider_sets_the_size_of_the_brush(page: Page, pad: Locator, size: i
     assert (drawn(pad)[:, 50] > 127).sum() == pytest.approx(size, abs=1)
 
 
-@pytest.mark.browser
 def test_undo_and_clear_go_back_step_by_step(page: Page, pad: Locator) -> None:
     states = [drawn(pad)]
     for row in (20, 60):
@@ -137,14 +133,12 @@ def test_undo_and_clear_go_back_step_by_step(page: Page, pad: Locator) -> None:
     expect(page.get_by_role("status")).to_have_text("There is nothing to undo.")
 
 
-@pytest.mark.browser
 def test_an_empty_pad_is_not_sent(page: Page, pad: Locator) -> None:
     page.get_by_role("button", name="Use this drawing").click()
     expect(page.locator(".status")).to_have_text("The pad is empty: draw something first.")
     assert page.locator("code").count() == 0
 
 
-@pytest.mark.browser
 def test_everything_can_be_done_with_keys(page: Page, pad: Locator) -> None:
     """From the centre ten steps of four pixels to the right, then one lifted, and one fine; undo, clear, send."""
     pad.focus()
@@ -167,7 +161,6 @@ def test_everything_can_be_done_with_keys(page: Page, pad: Locator) -> None:
     assert np.abs(received(page) - expected).max() <= 1
 
 
-@pytest.mark.browser
 def test_keys_stop_at_the_edge_and_leave_the_browser_s_own_alone(page: Page, pad: Locator) -> None:
     pad.focus()
     for _ in range(40):
@@ -181,7 +174,6 @@ def test_keys_stop_at_the_edge_and_leave_the_browser_s_own_alone(page: Page, pad
     expect(page.get_by_role("slider", name="Brush size")).to_be_focused()
 
 
-@pytest.mark.browser
 def test_the_pad_is_named_and_its_focus_seen(page: Page, pad: Locator) -> None:
     expect(page.get_by_role("application", name="Sketch pad")).to_be_visible()
     page.keyboard.press("Tab")
@@ -193,7 +185,6 @@ def test_the_pad_is_named_and_its_focus_seen(page: Page, pad: Locator) -> None:
     assert shown(pad).any()
 
 
-@pytest.mark.browser
 def test_the_drawing_outlives_what_the_server_does_with_it(page: Page, pad: Locator) -> None:
     drag(page, pad, (30, 30), (80, 80))
     page.get_by_role("button", name="Use this drawing").click()
@@ -206,7 +197,6 @@ def test_the_drawing_outlives_what_the_server_does_with_it(page: Page, pad: Loca
     assert second.sum() > 1.5 * first.sum()
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_finger_draws_on_a_phone(browser: Browser, pad_url: str, scheme: Any) -> None:
     """The page neither scrolls sideways nor moves under the finger."""

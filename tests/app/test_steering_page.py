@@ -2,7 +2,6 @@
 
 import time
 
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.app.conftest import App
@@ -10,8 +9,6 @@ from tests.app.driving import Instrument, eventually, ready
 from tests.app.test_browser import fill, start_digits
 from vae_core.forking import Origin, origin
 from vae_core.runs import Run
-
-pytestmark = pytest.mark.browser
 
 PROMPT = 3.0
 """Seconds within which a worker has obeyed on a busy machine; a tenth of that where it has a core to itself."""

@@ -196,7 +196,6 @@ def test_a_row_of_numbers_can_be_changed_and_encoded(
     assert heading(test) == "Your row"
 
 
-@pytest.mark.browser
 def test_a_drawing_is_encoded_and_gives_way_to_the_next_pin(page: Page, app: App) -> None:
     plane = open_plane(page, app, "model=mnist-2d&tool=example&pins=0_0~i3&chosen=0")
     page.get_by_role("radio", name="Draw", exact=True).click()
@@ -217,7 +216,6 @@ def test_a_drawing_is_encoded_and_gives_way_to_the_next_pin(page: Page, app: App
     eventually(lambda: plane.said().get("chosen") == "1")
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("tool", ["example", "lattice", "exports"])
 def test_tools_fit_a_narrow_screen(page: Page, app: App, tool: str) -> None:
     page.set_viewport_size({"width": 390, "height": 844})

@@ -136,7 +136,6 @@ def test_equal_ends_and_missing_ways_are_explained(explore: Callable[..., AppTes
     assert opposite.warning[0].value.startswith("There is no such path: the ends of a spherical path lie on opposite")
 
 
-@pytest.mark.browser
 def test_another_choice_interrupts_a_search(app: App, page: Page) -> None:
     straight, found = page.get_by_text("straight: "), page.get_by_text("following the decoder: ")
     searching = page.get_by_text("Looking for the shortest path")
@@ -154,7 +153,6 @@ def test_another_choice_interrupts_a_search(app: App, page: Page) -> None:
     assert saved.value.path().read_bytes().startswith(b"GIF89a")
 
 
-@pytest.mark.browser
 def test_the_chart_is_as_wide_as_the_filmstrip(app: App, page: Page) -> None:
     ready(page, f"{app.url}/explore?model=digits-2d&tool=paths&pins=i1~i3")
     parts = [page.get_by_test_id("stImage").locator("img"), page.get_by_test_id("stPlotlyChart").locator(".main-svg")]
