@@ -88,6 +88,7 @@ def _one_run(stage: Stage, page: Page, dataset: str) -> tuple[float, float, floa
     time.sleep(WARM)
     page.goto(f"{stage.url}/train")
     page.get_by_role("radio", name=DATASETS[dataset].label, exact=True).click()
+    time.sleep(1)  # the form is drawn anew
     epochs = page.get_by_label("Epochs", exact=True)
     epochs.fill(str(LONG))
     epochs.press("Enter")

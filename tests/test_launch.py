@@ -64,6 +64,12 @@ def assert_fully_trained(run: Run) -> None:
     assert all(torch.equal(saved[name], value) for name, value in trainer.model.state_dict().items())
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that nobody queued is given up when a worker on a busy machine may still be warming up."""
+    monkeypatch.setattr(runs, "QUEUE_PATIENCE", PATIENCE)
+
+
 @pytest.fixture
 def launcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalLauncher]:
     monkeypatch.setattr(launch, "SPARE_DELAY", 3600.0)
