@@ -200,12 +200,7 @@ def test_health_is_asked_where_the_server_answers() -> None:
         assert set(HEALTH.findall(text_of(path))) == asked
 
 
-UNWRITTEN = pytest.mark.xfail(strict=True, reason="benchmarks/README.md lacks the section; once it is there, drop this")
-
-
-@pytest.mark.parametrize(
-    "page", [pytest.param(page, id=named(page), marks=[UNWRITTEN] * (page.name == "scale.md")) for page in PAGES]
-)
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_somewhere(page: Path) -> None:
     assert broken(page, text_of(page)) == []
 
