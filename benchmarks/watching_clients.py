@@ -24,6 +24,8 @@ EVERY = 1.0
 WORDS, SPREAD = 2.0, 8.0
 """The words are renewed at most so often, and after a time by chance of up to half of that between two looks, or of
 SPREAD: all as the scripts of the page have it."""
+ARRIVALS = 5.0
+"""Clients that open the page a second."""
 TARGET = 200.0
 """Milliseconds from a click to the end of its fragment, 95th percentile."""
 
@@ -138,7 +140,7 @@ class Watch:
 async def _watch(load: Load, number: int, everybody: asyncio.Barrier) -> tuple[float, Watch]:
     run, share = load.runs[number % len(load.runs)], number / load.clients
     async with visiting(load.url, f"run={run}") as visitor:
-        await asyncio.sleep(share * load.clients / OPENED_A_SECOND)
+        await asyncio.sleep(number / ARRIVALS)
         opened = await visitor.open(PAGE)
         await everybody.wait()
         watch = Watch(load, run, visitor)
@@ -150,10 +152,6 @@ async def _watch(load: Load, number: int, everybody: asyncio.Barrier) -> tuple[f
             watch.again(watch.own, own, share * own),
         )
         return opened, watch
-
-
-OPENED_A_SECOND = 5.0
-"""Clients come one after the other."""
 
 
 async def measure(load: Load) -> dict[str, Any]:

@@ -33,15 +33,14 @@ def reading(run: Run) -> Reading:
             look = last_look(run.folder / "metrics.jsonl")
         except (OSError, ValueError, RecursionError) as error:
             raise DamagedRun(f"metrics.jsonl cannot be read: {error}") from error
-        return _reading(run.folder, look["step"] if look else None, stamp(f"{run.folder}/changes.jsonl"))
+        looked = (look["step"], look["held_out_elbo"]) if look else None
+        return Reading(look, _notes(run.folder, looked, stamp(f"{run.folder}/changes.jsonl")))
 
 
 @lru_cache(maxsize=64)
-def _reading(folder: Path, looked: int | None, changed: Stamp) -> Reading:
+def _notes(folder: Path, looked: tuple[int, float] | None, changed: Stamp) -> tuple[Note, ...]:
     run = Run(folder)
-    rows = run.rows()
-    look = next((row for row in reversed(rows) if "held_out_elbo" in row), None)
-    return Reading(look, tuple(diagnose(rows, run.present_config())))
+    return tuple(diagnose(run.rows(), run.present_config()))
 
 
 def show_notes(notes: Sequence[Note]) -> None:

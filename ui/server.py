@@ -130,11 +130,17 @@ def metrics(request: Request) -> Response:
     return Response(data, media_type="application/x-ndjson", headers={**FRESH, "X-Next": str(following)})
 
 
-def pulse(request: Request) -> Response:
-    """How far a run is, as `ui.pulse` tells it."""
+def _run(request: Request) -> runs.Run:
+    """The run that a request names. Raises Refused."""
     run = runs.find(request.path_params["run"])
     if run is None:
-        return refusal("No such run.")
+        raise Refused("No such run.")
+    return run
+
+
+def pulse(request: Request) -> Response:
+    """How far a run is, as `ui.pulse` tells it."""
+    run = _run(request)
     try:
         return JSONResponse(signs(run, run.status()), headers=FRESH)
     except runs.DamagedRun as error:
@@ -143,9 +149,7 @@ def pulse(request: Request) -> Response:
 
 def snapshot(request: Request) -> Response:
     """One moment of a run, as `ui.payload` packs it; along the axes `axes=i_j`, or else its own."""
-    run = runs.find(request.path_params["run"])
-    if run is None:
-        return refusal("No such run.")
+    run = _run(request)
     step = _whole(request.path_params["step"])
     path = None if step is None else run.snapshot_path(step)
     if path is None or not path.is_file():
