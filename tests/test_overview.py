@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_launch import wait_until
 from tests.test_worker import queued
 from vae_core import overview as overview_module
 from vae_core.config import Config, ModelConfig, ObjectiveConfig, ScheduleConfig
@@ -237,11 +238,13 @@ def test_files_may_go_while_a_run_is_looked_at(run: Run) -> None:
     worker = threading.Thread(target=work)
     worker.start()
     try:
-        sizes = {disk_use(str(run.folder)) for _ in range(100)}
+        size = disk_use(str(run.folder))
+        wait_until(lambda: disk_use(str(run.folder)) != size, 60.0)
+        for _ in range(100):
+            disk_use(str(run.folder))
         found = [overview(run) for _ in range(30)]
     finally:
         busy.set()
         worker.join()
-    assert len(sizes) > 1
     assert {one.damaged for one in found} == {""}
     assert disk_use(f"{run.folder}/nowhere") == 0

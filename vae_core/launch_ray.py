@@ -35,10 +35,10 @@ def settle(run: Run, state: State, reason: str = "") -> None:
     if run.locked():
         return
     with suppress(BlockingIOError), run.lock():
-        elsewhere.take_back(run.folder)
         status = run.recorded_status()
         if status.active:
             run.write_status(replace(status, state=state, reason=reason))
+        elsewhere.take_back(run.folder)
 
 
 def tidy(run: Run) -> None:
