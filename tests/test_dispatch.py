@@ -465,8 +465,6 @@ def test_a_killed_app_loses_no_run_and_its_successor_goes_on() -> None:
     successor.close()
     assert first.status().state == "finished"
     assert_fully_trained(first)
-    for _, worker in launcher._workers:
-        worker.wait()
 
 
 def test_names_of_hosts_are_names_of_places() -> None:

@@ -35,7 +35,7 @@ LAYERS = [
     {"training"},
     {"runs", "snapshots", "trace"},
     {"worker", "publish", "evaluation_command", "marks", "trash", "comparing", "history", "forking", "reports"},
-    {"parallel"},
+    {"parallel", "nursery"},
     {"launch", "command", "overview", "troubles", "again", "importing"},
     {"embedding", "grid", "readings", "launch_ray", "housekeeping", "archive", "tensorboard"},
     {"diagnosis", "foreman", "dispatch", "sweep", "sweeps"},

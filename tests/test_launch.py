@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,10 @@ import torch
 
 from vae_core import launch, runs
 from vae_core.config import Config, ModelConfig, ScheduleConfig
-from vae_core.launch import LocalLauncher
+from vae_core.launch import LocalLauncher, alive
+from vae_core.nursery import NICENESS
 from vae_core.runs import Run, load_model, load_tensors
 from vae_core.training import fit, load_trainer
-from vae_core.worker import NICENESS
 
 SMALL = Config(model=ModelConfig(widths=(32,)), schedule=ScheduleConfig(epochs=3), device="cpu")
 PATIENCE = 120
@@ -71,14 +72,14 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def launcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalLauncher]:
-    monkeypatch.setattr(launch, "SPARE_DELAY", 3600.0)
+def launcher() -> Iterator[LocalLauncher]:
     launcher = LocalLauncher()
     yield launcher
+    workers = launcher._workers.values()
     launcher.close()
-    for _, worker in launcher._workers:
-        worker.kill()
-        worker.wait()
+    for worker in workers:
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
 
 
 def test_a_run_outlives_the_process_that_started_it_and_leaves_all_its_files() -> None:
@@ -131,9 +132,11 @@ def test_stopped_killed_and_resumed_is_as_if_left_alone(launcher: LocalLauncher)
     launcher.start(run)
     wait_until(lambda: run.recorded_status().state == "running", PATIENCE)
     wait_for_step(run, stopped_at + 1)
-    os.kill(launcher._workers[-1][1].pid, signal.SIGKILL)
+    assert launcher.pending(run)
+    os.kill(launcher._workers[run.folder], signal.SIGKILL)
     assert wait_until(lambda: run.status().state == "failed", 10) < 3.0
     assert run.status().reason.startswith("The worker died.")
+    wait_until(lambda: not launcher.pending(run), 10)
     assert [int(path.name) for path in run.checkpoints()] == [stopped_at]
 
     launcher.start(run)
@@ -145,18 +148,62 @@ def test_stopped_killed_and_resumed_is_as_if_left_alone(launcher: LocalLauncher)
     assert_fully_trained(run)
 
 
-def test_a_worker_that_fails_says_why_and_the_next_one_waits(
-    launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(launch, "SPARE_DELAY", 0.01)
+def test_a_worker_that_fails_says_why_and_the_next_one_waits(launcher: LocalLauncher) -> None:
     run = runs.create(replace(SMALL, schedule=ScheduleConfig("sgd", 1.0, "constant", epochs=3)))
     launcher.start(run)
-    wait_until(lambda: launcher._spare is not None, 10)
+    assert launcher.pending(run)
     wait_for_state(run, "failed")
     assert run.status().reason.startswith("The objective became nan at step 7 (epoch 0.70)")
     assert "Diverged" in (run.folder / "worker.log").read_text()
-    wait_until(lambda: launcher._workers[0][1].poll() is not None, PATIENCE)
-    assert launcher._workers[0][1].returncode == 1
+    wait_until(lambda: not launcher.pending(run), PATIENCE)
+    wait_until(lambda: len(children(launcher)) == 1, PATIENCE)
+
+
+def leads_a_session(process: int) -> bool:
+    with suppress(ProcessLookupError):
+        return os.getsid(process) == process
+    return False
+
+
+def children(launcher: LocalLauncher) -> list[int]:
+    """Of its nursery: workers that wait or train. Imports may start other processes for a moment."""
+    assert launcher._nursery is not None
+    nursery = launcher._nursery.pid
+    born = Path(f"/proc/{nursery}/task/{nursery}/children").read_text().split()
+    return [process for process in map(int, born) if leads_a_session(process)]
+
+
+def test_workers_are_born_with_all_they_import() -> None:
+    code = (
+        "import sys; from vae_core import nursery, worker; nursery.preload(); known = set(sys.modules);"
+        "worker.warm_up(); print(*set(sys.modules) - known)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    scraps = ("importlib.", "sklearn.datasets.")  # folders of data, and how they are read
+    assert [name for name in done.stdout.split() if not name.startswith(scraps)] == []
+
+
+@pytest.mark.parametrize("forks", [True, False], ids=["forked", "programs of their own"])
+def test_one_nursery_brings_up_many_workers_and_outlives_them(
+    forks: bool, launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a fork is not safe."""
+    code = f"from vae_core import nursery; nursery.FORKS = {forks}; nursery.main()"
+    monkeypatch.setattr(launch, "NURSERY", [sys.executable, "-c", code])
+    launcher.prepare()
+    wait_until(lambda: len(children(launcher)) == 1, PATIENCE)
+    os.kill(children(launcher)[0], signal.SIGKILL)  # the one that waits: another takes its place
+    several = [runs.create(replace(SMALL, seed=seed)) for seed in range(3)]
+    for run in several:
+        launcher.start(run)
+    nursery = launcher._nursery
+    for run in several:
+        wait_for_state(run, "finished")
+        assert_fully_trained(run)
+    assert launcher._nursery is nursery
+    wait_until(lambda: not any(map(launcher.pending, several)), PATIENCE)
+    trainers = {(run.folder / "worker.log").read_text() for run in several}
+    assert trainers == {""}
 
 
 def environment_of(pid: int) -> dict[str, str]:
@@ -164,27 +211,33 @@ def environment_of(pid: int) -> dict[str, str]:
     return dict(setting.split("=", 1) for setting in settings)
 
 
-def test_the_spare_is_replaced_waits_apart_and_goes_home(
+def test_the_nursery_is_replaced_stands_apart_and_goes_home(
     launcher: LocalLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GOMP_SPINCOUNT", "77")
     launcher.prepare()
-    dead = launcher._spare
+    dead, run = launcher._nursery, runs.create(SMALL)
     assert dead is not None
+    launcher.start(run)
     dead.kill()
-    dead.communicate()
+    dead.wait()
+    assert not launcher.pending(run)  # it was not begun
     launcher.prepare()
-    spare = launcher._spare
-    assert spare is not None
-    assert spare.pid != dead.pid
+    nursery = launcher._nursery
+    assert nursery is not None
+    assert nursery.pid != dead.pid
     launcher.prepare()
-    assert launcher._spare is spare
-    assert os.getsid(spare.pid) == spare.pid != os.getsid(0)
+    assert launcher._nursery is nursery
+    wait_until(lambda: len(children(launcher)) == 1, PATIENCE)
+    [spare] = children(launcher)
+    assert os.getsid(nursery.pid) == nursery.pid != os.getsid(0)
     nicer = min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
-    wait_until(lambda: os.getpriority(os.PRIO_PROCESS, spare.pid) == nicer, PATIENCE)
-    assert spare.poll() is None
-    settings = environment_of(spare.pid)
+    assert os.getpriority(os.PRIO_PROCESS, spare) == nicer
+    settings = environment_of(spare)
     assert set(launch.ENVIRONMENT) <= set(settings)
     assert settings["GOMP_SPINCOUNT"] == "77"  # what the user sets wins
     launcher.close()
-    assert spare.poll() is not None
+    assert nursery.poll() is not None
+    wait_until(lambda: not alive(spare), PATIENCE)
+    launcher.prepare()
+    assert launcher._nursery is None

@@ -9,13 +9,16 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import deque
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from vae_core.limits import CORES
 from vae_core.runs import Run
 
-SPARE_DELAY = 4.0
+NURSERY = [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "vae_core.nursery"]
+"""Newer Pythons warn of a fork where there are threads; those there are belong to OpenBLAS, which is made for it."""
+SAID_AT_ONCE = 65536
 PROJECT = Path(__file__).parent.parent
 
 # Threads that wait must soon sleep: with the default, two runs on two cores are 15 times slower than one. A run that
@@ -69,8 +72,16 @@ class Launcher(Protocol):
         ...
 
 
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+        return True
+    except ProcessLookupError:
+        return False
+
+
 class LocalLauncher:
-    """Starts workers. One spare, with torch already imported, always waits for the next run."""
+    """Has workers born in a nursery, where one always waits, warmed up, for the next run."""
 
     kind = "local"
 
@@ -79,8 +90,12 @@ class LocalLauncher:
         self._places = places or CORES
         self._lock = threading.Lock()
         self._closed = False
-        self._spare: subprocess.Popen[bytes] | None = None
-        self._workers: list[tuple[Run, subprocess.Popen[bytes]]] = []
+        self._nursery: subprocess.Popen[bytes] | None = None
+        self._handed_over: deque[Path] = deque()
+        """Folders of runs of which the nursery has not said yet who trains them."""
+        self._workers: dict[Path, int] = {}
+        """The living processes, by the folders of their runs."""
+        self._said = b""
 
     @property
     def name(self) -> str:
@@ -89,60 +104,70 @@ class LocalLauncher:
     def places(self) -> int:
         return self._places
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "vae_core.worker"],
-            cwd=PROJECT,
-            env={**ENVIRONMENT, **os.environ},
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
-
     def prepare(self) -> None:
-        """Makes sure that a spare worker waits; reaps the dead."""
+        """Makes sure that there is a nursery."""
         with self._lock:
             if not self._closed:
-                self._prepare()
+                self._living()
 
-    def _prepare(self) -> subprocess.Popen[bytes]:
-        self._workers = [(run, worker) for run, worker in self._workers if worker.poll() is None]
-        if self._spare is None or self._spare.poll() is not None:
-            self._spare = self._spawn()
-        return self._spare
+    def _living(self) -> subprocess.Popen[bytes]:
+        """The nursery; a new one if it has died."""
+        self._listen()
+        if self._nursery is None:
+            self._nursery = subprocess.Popen(
+                NURSERY,
+                cwd=PROJECT,
+                env={**ENVIRONMENT, **os.environ},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+            assert self._nursery.stdout is not None
+            os.set_blocking(self._nursery.stdout.fileno(), False)
+        return self._nursery
+
+    def _listen(self) -> None:
+        """Who trains what by now. What a nursery had not begun when it died, nobody will."""
+        if self._nursery is None or self._nursery.poll() is not None:
+            self._forget()
+            return
+        assert self._nursery.stdout is not None
+        *processes, self._said = (self._said + (self._nursery.stdout.read(SAID_AT_ONCE) or b"")).split(b"\n")
+        for process in processes:
+            self._workers[self._handed_over.popleft()] = int(process)
+        self._workers = {folder: process for folder, process in self._workers.items() if alive(process)}
+
+    def _forget(self) -> None:
+        if self._nursery is not None:
+            with self._nursery:  # waits for its end
+                pass
+        self._nursery, self._said, self._workers = None, b"", {}
+        self._handed_over.clear()
 
     def start(self, run: Run) -> None:
-        """Hands the run to the spare worker and warms up the next one. The worker outlives this process."""
+        """Hands the run to the worker that waits. It outlives this process."""
         with self._lock:
-            worker = self._hand_over(run)  # which may replace the list
-            self._workers.append((run, worker))
-        # the next spare must not compete with the first seconds of this run
-        later = threading.Timer(SPARE_DELAY, self.prepare)
-        later.daemon = True
-        later.start()
-
-    def _hand_over(self, run: Run) -> subprocess.Popen[bytes]:
-        """To the spare; to another worker if that one dies at this very moment."""
-        for _ in range(2):
-            worker, self._spare = self._prepare(), None
-            assert worker.stdin is not None
-            try:
-                with worker.stdin as pipe:
-                    pipe.write(f"{run.folder.resolve()}\n".encode())
-                return worker
-            except BrokenPipeError:
-                worker.wait()
-        raise OSError("two workers died before they could be told which run it is.")
+            for _ in range(2):
+                nursery = self._living()
+                assert nursery.stdin is not None
+                try:
+                    nursery.stdin.write(f"{run.folder.resolve()}\n".encode())
+                    self._handed_over.append(run.folder)
+                    return
+                except BrokenPipeError:  # it dies at this very moment
+                    nursery.wait()
+        raise OSError("two nurseries of workers died before they could be told which run it is.")
 
     def pending(self, run: Run) -> bool:
         with self._lock:
-            return any(worker.poll() is None for given, worker in self._workers if given.folder == run.folder)
+            self._listen()
+            return run.folder in self._handed_over or run.folder in self._workers
 
     def close(self) -> None:
-        """Ends the spare, which may be warming up and would not hear a word for long; workers that train go on."""
+        """Ends the nursery, and with it the worker that waits; workers that train go on."""
         with self._lock:
             self._closed = True
-            if self._spare is not None and self._spare.stdin is not None:
-                self._spare.kill()
-                self._spare.stdin.close()
-                self._spare.wait()
-                self._spare = None
+            if self._nursery is not None:
+                self._nursery.kill()
+                self._forget()

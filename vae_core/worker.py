@@ -1,7 +1,7 @@
 """The process that trains one run and writes its folder. It imports no part of the app.
 
-`python -m vae_core.worker` warms up, waits for one line on standard input, the run's folder, and trains it: that is
-how a spare worker turns a click into a first point at once.
+A worker warms up, waits for one line on standard input, the run's folder, and trains it: that is how a spare worker
+turns a click into a first point at once. Workers are born in a nursery (`vae_core.nursery`).
 """
 
 import gc
@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -31,7 +32,8 @@ from vae_core.team import ALONE, Team
 from vae_core.trace import gradient_norms, traced
 from vae_core.training import StepInfo, Trainer, choose_device, fit, generator_for
 
-NICENESS = 10
+IMPORTED_LATE = ("torch._dynamo", "torchvision.datasets", "sklearn.datasets")
+"""What torch imports with the first optimiser, and `vae_core.datasets` with the first look at data."""
 REPORT_SECONDS = 0.25
 SNAPSHOT_SECONDS = 1.0
 CHECKPOINT_SECONDS = 10.0
@@ -450,8 +452,8 @@ def useful_threads(trainer: Trainer, available: int) -> int:
 
 def warm_up() -> None:
     """Pays the one-off costs of imports, the first step and the first look before anybody waits for them."""
-    import torchvision.datasets  # noqa: F401
-
+    for name in IMPORTED_LATE:
+        import_module(name)
     tiny = Config(model=ModelConfig(widths=(8,)), schedule=ScheduleConfig(batch_size=16, epochs=1))
     split = datasets.load(tiny.dataset, "validation")
     trainer = Trainer(tiny, split.head(64), choose_device("auto"))
@@ -469,26 +471,23 @@ def write_log(run: Run) -> None:
     os.dup2(log, 2)
 
 
-def main() -> int:
-    os.nice(NICENESS)
+def main() -> None:
     warm_up()
     with few_collections():  # now, and not when somebody waits for a first point: half a second
-        return wait_and_train()
+        wait_and_train()
 
 
-def wait_and_train() -> int:
+def wait_and_train() -> None:
     folder = sys.stdin.readline().strip()
     if not folder:
-        return 0
+        return
     run = Run(Path(folder))
     with suppress(OSError):  # a disk on which nothing can be written is the run's own trouble to tell
         write_log(run)
     # one core is left to the app: a page that draws would stall every step that waits for its second half
-    try:
-        return 1 if train(run, threads=max(1, THREADS - 1), awaited=True).state == "failed" else 0
-    except BlockingIOError:
-        return 0  # another worker was quicker
+    with suppress(BlockingIOError):  # another worker was quicker
+        train(run, threads=max(1, THREADS - 1), awaited=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
