@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, WebError, sync_playwright
 from streamlit.testing.v1 import AppTest
 
 from scripts.serving import BROWSER_ARGUMENTS, PROJECT, chromium, serve
@@ -60,15 +60,34 @@ HARMLESS = ("inline script", "404 (Not Found)")
 """Streamlit's own: an inline script that our policy refuses, and its search for the server's base path."""
 
 
+@pytest.fixture(scope="session")
+def cached(browser: Browser) -> BrowserContext:
+    """A browser that keeps the scripts of the app, as every visitor's does after the first visit."""
+    return browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
+
+
 @pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser of its own: no cookie yet. An error on the console of any page fails the test."""
+def context(cached: BrowserContext) -> Iterator[BrowserContext]:
+    """A browser that knows nothing but scripts: no cookie yet. An error on the console of any page fails the test."""
     errors: list[str] = []
-    fresh = browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
-    fresh.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    fresh.on("weberror", lambda error: errors.append(str(error.error)))
-    yield fresh
-    fresh.close()
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            errors.append(message.text)
+
+    def note_error(error: WebError) -> None:
+        errors.append(str(error.error))
+
+    cached.on("console", note)
+    cached.on("weberror", note_error)
+    yield cached
+    cached.clear_cookies()
+    for page in cached.pages:
+        everything = {"origin": page.evaluate("location.origin"), "storageTypes": "local_storage,indexeddb"}
+        cached.new_cdp_session(page).send("Storage.clearDataForOrigin", everything)
+        page.close()
+    cached.remove_listener("console", note)
+    cached.remove_listener("weberror", note_error)
     assert [text for text in errors if not any(part in text for part in HARMLESS)] == []
 
 

@@ -286,8 +286,10 @@ def test_who_signs_in_owns_runs_in_every_browser(
             page.get_by_text("Ada", exact=True).wait_for()
             page.get_by_role("button", name="Sign out").wait_for()
             page.get_by_role("button", name="Start again").wait_for()
+            page.context.close()
         for other in ({**ada, "sub": "bob", "name": "Bob"}, None):
             page = visit(other)
             if other:
                 page.get_by_text("Bob", exact=True).wait_for()
             assert page.get_by_role("button", name="Start again").count() == 0
+            page.context.close()

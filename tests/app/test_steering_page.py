@@ -57,6 +57,7 @@ def test_a_run_is_steered_replayed_and_forked_by_another(page: Page, browser: Br
     time.sleep(2)
     assert run.recorded_status().step - before <= time.monotonic() - began + 1
     choose_pace(page, "Full speed")
+    eventually(lambda: run.recorded_status().step > before + 50)
     eventually(lambda: page.get_by_text("number by number").count() == 0)
     eventually(lambda: "beta 4" in marks(page))
     eventually(lambda: len(run.snapshots()) > 3)
