@@ -37,7 +37,7 @@ FIRST_POINT, HONOURED, OPEN = {"digits": 1000.0, "mnist": 2000.0}, 500.0, 1500.0
 """Targets in milliseconds."""
 WINDOW = {"width": 1280, "height": 1000}
 PATIENCE = 60_000
-WARM = 12.0
+WARM = 3.0
 """Seconds after a run until the next spare worker is sure to be ready."""
 SETTLED = 20.0
 LONG, BRIEF = 5_000, 8

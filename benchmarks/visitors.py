@@ -18,6 +18,8 @@ TRIGGER = "$$STREAMLIT_INTERNAL_KEY_{}__events"
 """The widget through which Streamlit's browser part sends what a component triggers."""
 PATIENCE = 30.0
 DONE = {ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY}
+SUPERSEDED = ForwardMsg.FINISHED_EARLY_FOR_RERUN
+"""The script begins again at once, as where a run has changed its state since the page was drawn."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class Visitor:
                 assert isinstance(received, bytes)
                 message = ForwardMsg.FromString(received)
                 self._learn(message)
-                if message.WhichOneof("type") == "script_finished":
+                finished = message.WhichOneof("type") == "script_finished"
+                if finished and message.script_finished != SUPERSEDED:
                     return 1e3 * (time.perf_counter() - begin)
 
     def _learn(self, message: ForwardMsg) -> None:
@@ -91,7 +94,7 @@ class Visitor:
             self.repeated[message.auto_rerun.fragment_id] = message.auto_rerun.interval
         elif kind == "delta":
             self._see(message.delta)
-        elif kind == "script_finished" and message.script_finished not in DONE:
+        elif kind == "script_finished" and message.script_finished not in {*DONE, SUPERSEDED}:
             self.errors.append(f"the script ended with status {message.script_finished}")
 
     def _see(self, delta: Delta) -> None:

@@ -11,10 +11,9 @@ import torch
 from ui import state
 from ui.address import DATA, KINDS, LAYERS, Address, rounded
 from ui.inspection import name_of
-from ui.owner import owner
+from ui.owner import own_runs
 from ui.planes import Opened, axis_name, base_of, chosen_axes, vector_of
 from ui.resources import Explored, pretrained_names
-from vae_core import runs
 from vae_core.embedding import EMBEDDINGS
 
 SLIDERS = 12
@@ -27,7 +26,7 @@ DEAD = 0.01
 def models() -> dict[str, str]:
     """Every model that can be opened, with its name on screen: own runs after the shipped ones."""
     named = {name: name for name in pretrained_names()}
-    for run in runs.listed(owner()) if owner() else []:
+    for run in own_runs():
         if run.checkpoints():
             named[run.id] = f"my run {run.id}"
     return named

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 import streamlit as st
 
+from vae_core import runs
 from vae_core.durable import explained
 from vae_core.runs import Run
 
@@ -33,6 +34,11 @@ def owner() -> str:
         return user_key(st.user)
     key = st.context.cookies.get(COOKIE, "")
     return key if KEY.fullmatch(key) else ""
+
+
+def own_runs() -> list[Run]:
+    """This session's, newest first, damaged ones included."""
+    return runs.listed(owner()) if owner() else []
 
 
 def user_key(user: Mapping[str, object]) -> str:

@@ -69,6 +69,9 @@ def _point(base: Config, setting: dict[str, str], given: dict[str, Any], seed: i
 
 def _read(options: argparse.ArgumentParser, setting: dict[str, str]) -> dict[str, Any]:
     """The values as the command line reads them. Raises ValueError."""
+    strange = [value for value in setting.values() if "--" in value]
+    if strange:
+        raise ValueError(f"the grid has {strange[0]!r} where a value belongs")
     words = [word for key, value in setting.items() for word in (f"--{key.replace('_', '-')}", *value.split())]
     try:
         chosen, unknown = options.parse_known_args(words)

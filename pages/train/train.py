@@ -9,7 +9,7 @@ from ui.controls import dataset_choice, download_note, training_form
 from ui.forks import fork_popover, origin_line
 from ui.latent_plane import Sources, latent_plane
 from ui.live_curves import live_curves, prepare_curves
-from ui.owner import NO_COOKIES, in_words, may_steer, owner, refusal
+from ui.owner import NO_COOKIES, in_words, may_steer, own_runs, owner, refusal
 from ui.pictures import sample_strip
 from ui.places import place_choice
 from ui.pulse import pulse, signs
@@ -63,7 +63,7 @@ def set_up() -> None:
     place = place_choice()
     if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=bool(found)):
         begin(config, place)
-    own_runs()
+    list_own_runs()
     prepare_curves("prepare")
 
 
@@ -81,8 +81,8 @@ def begin(config: Config, place: str) -> None:
     st.rerun()
 
 
-def own_runs() -> None:
-    own = runs.listed(owner()) if owner() else []
+def list_own_runs() -> None:
+    own = own_runs()
     if not own:
         return
     st.subheader("Your runs")

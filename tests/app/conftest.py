@@ -109,7 +109,7 @@ def page(context: BrowserContext) -> Page:
 def explore(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
     """Opens the Explore page with what an address says, through Streamlit's own harness."""
     monkeypatch.chdir(PROJECT)
-    monkeypatch.setattr("ui.choices.owner", lambda: OWNER)  # there is no browser to send a cookie
+    monkeypatch.setattr("ui.owner.owner", lambda: OWNER)  # there is no browser to send a cookie
 
     def open_page(**params: str) -> AppTest:
         test = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=60).run()
