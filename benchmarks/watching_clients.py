@@ -89,7 +89,7 @@ class Watch:
     async def pulse(self, line: Line) -> None:
         signs = json.loads((await self._get(line, "pulse"))[1])
         seen = self.visitor.parts[PULSE].data["seen"]
-        if any(signs[name] != seen[name] for name in ("state", "stopping", "traced")):
+        if any(signs[name] != seen[name] for name in ("state", "stopping", "pace", "traced")):
             await self.visitor.trigger(PULSE, "news", time.time_ns() // 10**6)
 
     async def reports(self, line: Line) -> None:

@@ -156,6 +156,7 @@ def test_a_slow_run_writes_every_step_down(run: Run) -> None:
     trace = run.trace()
     assert trace is not None
     assert trace["step"] == 40
+    assert run.recorded_status().pace == 0.001
     assert_same_parameters(run, trained())
 
 

@@ -154,9 +154,17 @@ def test_a_worker_that_fails_says_why_and_the_next_one_waits(launcher: LocalLaun
     assert launcher.pending(run)
     wait_for_state(run, "failed")
     assert run.status().reason.startswith("The objective became nan at step 7 (epoch 0.70)")
-    assert "Diverged" in (run.folder / "worker.log").read_text()
     wait_until(lambda: not launcher.pending(run), PATIENCE)
+    assert "Diverged" in (run.folder / "worker.log").read_text()
     wait_until(lambda: len(children(launcher)) == 1, PATIENCE)
+
+
+def test_what_was_handed_over_is_begun_though_the_app_ends_in_an_orderly_way() -> None:
+    launcher, run = LocalLauncher(), runs.create(SMALL)
+    launcher.start(run)  # a nursery that still imports
+    launcher.close()
+    wait_for_state(run, "finished")
+    assert_fully_trained(run)
 
 
 def leads_a_session(process: int) -> bool:
@@ -192,7 +200,9 @@ def test_one_nursery_brings_up_many_workers_and_outlives_them(
     monkeypatch.setattr(launch, "NURSERY", [sys.executable, "-c", code])
     launcher.prepare()
     wait_until(lambda: len(children(launcher)) == 1, PATIENCE)
-    os.kill(children(launcher)[0], signal.SIGKILL)  # the one that waits: another takes its place
+    [spare] = children(launcher)
+    os.kill(spare, signal.SIGKILL)
+    wait_until(lambda: not alive(spare), PATIENCE)  # another takes its place
     several = [runs.create(replace(SMALL, seed=seed)) for seed in range(3)]
     for run in several:
         launcher.start(run)

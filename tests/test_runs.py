@@ -435,3 +435,18 @@ def test_looking_does_not_keep_the_worker_from_its_lock(run: Run) -> None:
         stop.set()
         for looker in lookers:
             looker.join()
+
+
+def test_tensors_that_go_while_they_are_opened_are_damaged_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snapshots are thinned while somebody looks at them: safetensors opens a file twice, the second time in torch."""
+    path, opened = tmp_path / "some.safetensors", torch.UntypedStorage.from_file
+    runs.save_tensors(path, {"w": torch.ones(3)})
+
+    def late(*arguments: object, **settings: object) -> torch.UntypedStorage:
+        path.unlink()
+        return opened(*arguments, **settings)
+
+    monkeypatch.setattr(torch.UntypedStorage, "from_file", late)
+    with pytest.raises(runs.DamagedRun, match=r"some\.safetensors cannot be read"):
+        runs.load_tensors(path)
+    assert not path.exists()

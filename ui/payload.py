@@ -16,6 +16,7 @@ from ui.planes import Drawn
 from ui.resources import Explored
 from vae_core.config import Config
 from vae_core.datasets import DATASETS
+from vae_core.examples import Spec
 from vae_core.geometry import lattice, nodes, to_bytes
 from vae_core.snapshots import Axes
 
@@ -41,13 +42,13 @@ def pack(header: dict[str, object], blobs: dict[str, bytes]) -> bytes:
 class Placed:
     """What every picture of a plane has: points with labels, and the ellipses of the prior, on named axes."""
 
-    config: Config
+    spec: Spec
     drawn: Drawn
     labels: Tensor
 
     def message(self, blobs: dict[str, Tensor], **header: object) -> bytes:
         """The picture as bytes, with further blobs and entries of the header."""
-        spec, points = DATASETS[self.config.dataset], self.drawn.points
+        spec, points = self.spec, self.drawn.points
         quantum = max(points.abs().max().item(), 1e-3) / INT16
         common = {
             "extent": self.drawn.extent,
@@ -78,7 +79,7 @@ def snapshot_message(config: Config, tensors: dict[str, Tensor], axes: Axes | No
     if len(seen.tiles):
         blobs["tiles"] = seen.tiles
     side = round(len(seen.tiles) ** 0.5)
-    return Placed(config, seen.drawn, seen.labels).message(blobs, side=side)
+    return Placed(DATASETS[config.dataset], seen.drawn, seen.labels).message(blobs, side=side)
 
 
 def shown(examples: Tensor) -> Tensor:
@@ -88,7 +89,7 @@ def shown(examples: Tensor) -> Tensor:
 
 def plane_message(thing: Explored, drawn: Drawn) -> bytes:
     """A plane of a trained model: what is decoded on it, and an atlas where the decoder itself cannot travel."""
-    placed, plane = Placed(thing.config, drawn, thing.data.y), drawn.plane
+    placed, plane = Placed(thing.spec, drawn, thing.data.y), drawn.plane
     if plane is None:
         return placed.message({}, note=EMBEDDED)
     header = {"origin": plane.origin.tolist(), "basis": plane.basis.tolist()}

@@ -88,16 +88,13 @@ class Explored:
     (the sample), and how much every dimension carries, in nats or else (`by_rate` false) as variance of those means."""
 
     config: Config
+    spec: Spec
     model: HelmholtzMachine
     data: Split
     means: Float[Tensor, "N H"]
     q: Density
     weights: Float[Tensor, "H"]
     by_rate: bool
-
-    @property
-    def spec(self) -> Spec:
-        return DATASETS[self.config.dataset]
 
     @cached_property
     def portable(self) -> PortableDecoder | None:
@@ -174,7 +171,14 @@ def _explored(folder: Path, version: str, data: str) -> Explored:
             "Train it again with a smaller learning rate"
         )
     return Explored(
-        config, model, examples, means, first, weight_of_dimensions(model, first), rate_splits(model, first)
+        config,
+        DATASETS[config.dataset],
+        model,
+        examples,
+        means,
+        first,
+        weight_of_dimensions(model, first),
+        rate_splits(model, first),
     )
 
 

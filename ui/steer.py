@@ -30,7 +30,7 @@ def controls(run: Run, status: Status) -> None:
         ask(run, "Pause", "pause", "pause", "Waits where it is; nothing is lost.")
     stop(run, "Stop", "stop", "Keeps the partial model.")
     if status.state in ("running", "paused"):
-        pace(run)
+        pace(run, status.pace)
         change_settings(run)
 
 
@@ -48,14 +48,16 @@ def stop(run: Run, label: str, icon: str, help_text: str) -> None:
     )  # fmt: skip
 
 
-def pace(run: Run) -> None:
-    key = f"pace {run.id}"
+def pace(run: Run, present: float) -> None:
+    """Whoever changes it, in whichever tab: the choice shows the pace that the worker keeps to."""
+    key, paces = f"pace {run.id} {present}", list(PACES)
+    nearest = min(paces, key=lambda seconds: abs(seconds - present))
 
     def paced() -> None:
         as_owner(run, run.request, "pace", seconds=st.session_state[key])
 
     st.selectbox(
-        "Pace", list(PACES), format_func=PACES.__getitem__, key=key, on_change=paced, width=180,
+        "Pace", paces, index=paces.index(nearest), format_func=PACES.__getitem__, key=key, on_change=paced, width=180,
         label_visibility="collapsed",
     )  # fmt: skip
 

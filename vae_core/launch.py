@@ -140,8 +140,7 @@ class LocalLauncher:
 
     def _forget(self) -> None:
         if self._nursery is not None:
-            with self._nursery:  # waits for its end
-                pass
+            self._nursery.communicate()  # closes its pipes
         self._nursery, self._said, self._workers = None, b"", {}
         self._handed_over.clear()
 
@@ -165,9 +164,14 @@ class LocalLauncher:
             return run.folder in self._handed_over or run.folder in self._workers
 
     def close(self) -> None:
-        """Ends the nursery, and with it the worker that waits; workers that train go on."""
+        """Ends the nursery, and with it the worker that waits; workers that train go on, and what was handed over
+        is begun."""
         with self._lock:
             self._closed = True
-            if self._nursery is not None:
+            self._listen()
+            if self._nursery and self._handed_over:  # with the end of its input it ends, and nobody waits for that
+                threading.Thread(target=self._nursery.communicate, daemon=True).start()
+                self._nursery = None
+            elif self._nursery:
                 self._nursery.kill()
                 self._forget()

@@ -55,7 +55,7 @@ class DamagedRun(ValueError):
 @dataclass(frozen=True)
 class Status:
     """Where a run stands. `seconds` is time spent training, `updated` seconds since 1970; `rate` in examples/s and
-    `left`, the seconds that the rest takes, go by the last reports."""
+    `left`, the seconds that the rest takes, go by the last reports; a step takes `pace` seconds at least."""
 
     state: State
     reason: str = ""
@@ -64,6 +64,7 @@ class Status:
     seconds: float = 0.0
     rate: float = 0.0
     left: float = 0.0
+    pace: float = 0.0
     updated: float = 0.0
 
     @property
@@ -318,7 +319,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """Raises DamagedRun."""
     try:
         return load_file(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:  # the last where it goes after it has been found
         raise DamagedRun(f"{path.name} cannot be read: {error}") from error
 
 

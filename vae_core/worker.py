@@ -117,6 +117,10 @@ class Recorder:
         self.report(look=True)
         self.before = self.seconds()
 
+    def keep_to(self, pace: float) -> None:
+        self.status = replace(self.status, pace=pace)
+        self.run.write_status(self.status)
+
     def go_on(self) -> None:
         self.start = time.monotonic()
         self.reported = deque([(self.start, self.trainer.step)], RECENT)
@@ -293,6 +297,7 @@ class Helm:
             self.paused, self.single = True, self.single + 1
         elif kind == "pace":
             self.pace = min(SLOWEST, max(0.0, float(request.settings.get("seconds", 0.0))))
+            self.recorder.keep_to(self.pace)
         elif kind == "change":
             self._change(request.settings, request.path.name)
 

@@ -24,7 +24,7 @@ from ui.resources import PREFERRED, Explored, explored, landscape_of, locate
 from ui.tools import SHOW
 from ui.tools.addition import Addition
 from ui.words import bound_note, prior_note, recipe_line
-from vae_core.datasets import DATASETS, DataUnavailable
+from vae_core.datasets import DataUnavailable
 from vae_core.embedding import EMBEDDINGS
 from vae_core.runs import DamagedRun
 
@@ -190,7 +190,7 @@ try:
             choose_model(address)
         thing = explored(folder, address.data)
         landscape_of(folder)
-    st.caption(f"{DATASETS[thing.config.dataset].label} · {recipe_line(thing.config)}")
+    st.caption(f"{thing.spec.label} · {recipe_line(thing.config)}")
     for notice in state.notices():
         st.warning(notice)
     choose(folder, thing, address)

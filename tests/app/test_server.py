@@ -83,7 +83,7 @@ def test_the_pulse_tells_how_far_a_run_is(app: App, run: Run, status: Status, te
         answer, body, headers = get(f"{app.url}/api/runs/{run.id}/pulse")
         assert (answer, headers["cache-control"]) == (200, "no-store")
         told = json.loads(body)
-        expected = {"state": status.state, "stopping": False, "traced": 0, "step": status.step}
+        expected = {"state": status.state, "stopping": False, "pace": 0.0, "traced": 0, "step": status.step}
         assert told == {**expected, "done": pytest.approx(status.step / 70), "text": text}
         run.write_trace({"step": status.step})
         run.request("stop")

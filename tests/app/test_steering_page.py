@@ -56,6 +56,9 @@ def test_a_run_is_steered_replayed_and_forked_by_another(page: Page, browser: Br
     began, before = time.monotonic(), run.recorded_status().step
     time.sleep(2)
     assert run.recorded_status().step - before <= time.monotonic() - began + 1
+    ready(page, page.url)
+    pace = page.get_by_role("combobox", name="Pace")
+    expect(pace).to_have_value("1 step a second")  # who comes back finds the pace that is kept to
     choose_pace(page, "Full speed")
     eventually(lambda: run.recorded_status().step > before + 50)
     eventually(lambda: page.get_by_text("number by number").count() == 0)

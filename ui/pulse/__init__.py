@@ -23,12 +23,13 @@ _component = component("elbo_room.pulse", html=_read("pulse.html"), css=_read("p
 
 
 def signs(run: Run, status: Status) -> dict[str, Any]:
-    """What the route tells of a run: its state, whether it is about to stop, when it last did a single step, how many
-    steps it has done, the share of all that is, and all this in words."""
+    """What the route tells of a run: its state, whether it is about to stop, its pace, when it last did a single step,
+    how many steps it has done, the share of all that is, and all this in words."""
     stopping = run.requested("stop")
     return {
         "state": status.state,
         "stopping": stopping,
+        "pace": status.pace,
         "traced": run.traced(),
         "step": status.step,
         "done": status.done,
@@ -53,6 +54,6 @@ def _words(run: Run, status: Status, stopping: bool) -> str:
 
 def pulse(run: Run, seen: dict[str, Any], graph_of: int | None) -> None:
     """Shows signs of life, and has the fragment run again that calls this, once they say what it did not know: another
-    state, a single step, or that the step is long past whose graph it has drawn."""
+    state or pace, a single step, or that the step is long past whose graph it has drawn."""
     data = {"url": f"/api/runs/{run.id}/pulse", "seen": seen, "graph": graph_of}
     _component(key=f"pulse-{run.id}", data=data, on_news_change=lambda: None)

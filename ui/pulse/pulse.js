@@ -1,6 +1,7 @@
 // How far a run is, asked for again and again; the page is told only of what it has not drawn.
 
 const SOON = 150, BEAT = 1000, HIDDEN = 5000, AGAIN = 3000;
+const NEWS = ["state", "stopping", "pace", "traced"];
 
 class Pulse {
   constructor(root) {
@@ -23,7 +24,7 @@ class Pulse {
   // what the page has drawn does not hold any more
   outdated(signs) {
     const { seen, graph } = this.data;
-    return ["state", "stopping", "traced"].some((name) => signs[name] !== seen[name])
+    return NEWS.some((name) => signs[name] !== seen[name])
       || (graph !== null && Math.abs(signs.step - graph) > 1);
   }
 
@@ -31,7 +32,7 @@ class Pulse {
     const { url } = this.data, response = await fetch(url).catch(() => null), signs = await response?.json().catch(() => null);
     if (this.gone || url !== this.data.url) return;
     if (signs && response.ok) this.show(signs);
-    if (signs && (!response.ok || this.outdated(signs))) this.tell(JSON.stringify([signs.state, signs.stopping, signs.traced]));
+    if (signs && (!response.ok || this.outdated(signs))) this.tell(JSON.stringify(NEWS.map((name) => signs[name])));
     this.next(document.hidden ? HIDDEN : BEAT);
   }
 
