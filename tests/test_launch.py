@@ -212,8 +212,7 @@ def test_one_nursery_brings_up_many_workers_and_outlives_them(
         assert_fully_trained(run)
     assert launcher._nursery is nursery
     wait_until(lambda: not any(map(launcher.pending, several)), PATIENCE)
-    trainers = {(run.folder / "worker.log").read_text() for run in several}
-    assert trainers == {""}
+    assert {(run.folder / "worker.log").read_text() for run in several} == {""}
 
 
 def environment_of(pid: int) -> dict[str, str]:

@@ -478,7 +478,7 @@ def write_log(run: Run) -> None:
 
 def main() -> None:
     warm_up()
-    with few_collections():  # now, and not when somebody waits for a first point: half a second
+    with few_collections():  # now, and not when somebody waits for a first point
         wait_and_train()
 
 

@@ -138,7 +138,8 @@ COLOURS_AT_POINTS = """(() => {
 """Colours on the canvas where points lie that stand alone, and the colours of their labels."""
 
 
-@pytest.mark.parametrize(("ratio", "size"), [(1, (1280, 1000)), (2, (390, 844))])
+@pytest.mark.parametrize("ratio", [1, 2])
+@pytest.mark.parametrize("size", [(1280, 1000), (390, 844)])
 def test_screen_and_plane_agree_at_any_zoom_and_density(
     browser: Browser, app: App, ratio: int, size: tuple[int, int]
 ) -> None:
