@@ -228,14 +228,14 @@ def test_another_network_gets_widths_of_its_own() -> None:
 
 def test_the_line_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    command.show(Status("running", step=5, total_steps=10, seconds=2.0, rate=1234.5), {"train_elbo": -7.5})
+    command.show("ELBO", Status("running", step=5, total_steps=10, seconds=2.0, rate=1234.5), {"train_elbo": -7.5})
     assert capsys.readouterr().out == "\r[############            ]  50%  1,234 "
     monkeypatch.setenv("COLUMNS", "200")
     row = {"train_elbo": -7.5, "held_out_elbo": -8.25}
-    command.show(Status("running", step=5, total_steps=10, seconds=2.0, rate=1234.5, left=2.0), row)
+    command.show("ELBO", Status("running", step=5, total_steps=10, seconds=2.0, rate=1234.5, left=2.0), row)
     line = "[############            ]  50%  1,234 examples/s  2 s left  ELBO -7.50 nats, held out -8.25"
     assert capsys.readouterr().out == "\r" + line.ljust(199)
-    command.show(Status("paused", total_steps=10), {"held_out_elbo": -8.25})  # before the first step
+    command.show("ELBO", Status("paused", total_steps=10), {"held_out_elbo": -8.25})  # before the first step
     assert capsys.readouterr().out.rstrip().endswith("s left  held out -8.25")
 
 

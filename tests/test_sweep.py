@@ -238,3 +238,17 @@ def test_the_plot_of_one_value_and_of_odd_names() -> None:
     row = {"prior": "<&>", "seeds": 1, "held_out_elbo": -3.0, "held_out_elbo_se": math.nan}
     picture = ET.fromstring(plot([row]))
     assert "prior = <&>" in [text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_settings_with_a_plain_autoencoder_are_compared_by_reconstruction(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured, tmp_path: Path
+) -> None:
+    plain = ["--posterior", "deterministic", "--prior", "none", "--estimator", "pathwise"]
+    arguments = [*plain, "--grid", "latent=2,3", "--seeds", "0", "1", "--out", str(tmp_path / "here")]
+    outcome = call(monkeypatch, capsys, *arguments)
+    assert outcome.code == 0
+    rows = json.loads((tmp_path / "here" / "table.json").read_text())
+    assert all(row[f"held_out_{name}"] is None for row in rows for name in ("elbo", "elbo_se", "kl", "kl_se"))
+    best = max(row["held_out_reconstruction"] for row in rows)
+    assert f"held-out reconstruction {best:.2f} ± " in outcome.out.splitlines()[-3]
+    assert "ELBO" not in outcome.out + (tmp_path / "here" / "plot.svg").read_text()

@@ -16,6 +16,7 @@ from ui.planes import Opened, axis_name, on_plane, vector_of
 from ui.resources import Explored, explored
 from ui.theme import TERMS
 from ui.words import nats, signed
+from vae_core.config import ModelConfig
 from vae_core.distributions import Density, Normal
 from vae_core.evaluation import ExampleTerms, example_terms
 from vae_core.gaps import gaps
@@ -188,11 +189,11 @@ def coded(
     if model.likelihood == "bernoulli":
         pictures.append(picture("As the model saw it: one binarised draw", seen[0]))
     pictures.append(picture("Reconstruction from the mean of q(z|x)", thing.decode(mean[None])[0]))
-    if model.posterior != "deterministic":
+    if not model.plain:
         pictures += [picture("from a draw", image, small=True) for image in thing.decode(draws[:SHOWN_DRAWS])]
     pictures += [picture(f"near: “{label_of(thing, i)}”", thing.data.x[i], small=True) for i in near]
     terms, at = terms_of(thing, seen, own or 0), place(opened, pin)
-    return Selection(at, heading, tuple(pictures), _terms(model.posterior, terms), *_posterior(opened, q, at, draws))
+    return Selection(at, heading, tuple(pictures), _terms(model, terms), *_posterior(opened, q, at, draws))
 
 
 def terms_of(thing: Explored, seen: Float[Tensor, "1 D"], number: int) -> ExampleTerms:
@@ -216,9 +217,9 @@ def _posterior(
     return shape, tuple((x, y) for x, y in on_plane(plane, draws).tolist())
 
 
-def _terms(posterior: str, terms: ExampleTerms) -> tuple[Number, ...]:
+def _terms(model: ModelConfig, terms: ExampleTerms) -> tuple[Number, ...]:
     reconstruction = ("Reconstruction", nats(terms.reconstruction.item()), TERMS["reconstruction"])
-    if posterior == "deterministic":
+    if model.plain:
         return (reconstruction,)
     return (
         ("ELBO", nats(terms.elbo.item()), TERMS["elbo"]),

@@ -12,7 +12,7 @@ from ui.inspection import coded
 from ui.latent_plane import Selection
 from ui.planes import Opened
 from ui.resources import CPU, Explored
-from vae_core.datasets import DATASETS, Spec
+from vae_core.datasets import Spec
 from vae_core.intake import from_sketch, read_picture, read_row
 from vae_core.likelihoods import LIKELIHOODS
 from vae_core.training import generator_for
@@ -38,24 +38,22 @@ class Own:
     notes: tuple[str, ...] = ()
 
 
-def own_drawing(grey: UInt8[Tensor, "P"], dataset: str) -> Own:
+def own_drawing(grey: UInt8[Tensor, "P"], dataset: str, spec: Spec) -> Own:
     """Raises ValueError where the drawing is empty."""
-    made = from_sketch(grey, DATASETS[dataset].shape, dataset)
+    made = from_sketch(grey, spec.shape, dataset)
     return Own(dataset, "Your drawing", made.pixels, made.notes)
 
 
-def own_file(data: bytes, dataset: str) -> Own:
+def own_file(data: bytes, dataset: str, spec: Spec) -> Own:
     """A picture, or a table whose numbers are one example. Raises ValueError with what was wrong and is accepted."""
-    spec = DATASETS[dataset]
     if spec.kind == "profile":
-        return own_row(data.decode("utf-8", "replace"), dataset)
+        return own_row(data.decode("utf-8", "replace"), dataset, spec)
     made = read_picture(data, spec.shape, dataset)
     return Own(dataset, "Your picture", made.pixels, made.notes)
 
 
-def own_row(text: str, dataset: str) -> Own:
+def own_row(text: str, dataset: str, spec: Spec) -> Own:
     """Numbers in the units of the source, with or without a line of column names. Raises ValueError as `read_row`."""
-    spec = DATASETS[dataset]
     numbers, notes = _without_header(text)
     values, more = scaled(spec, read_row(numbers, spec.shape[2]))
     return Own(dataset, "Your row", values, (*notes, *more))

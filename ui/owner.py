@@ -52,34 +52,34 @@ def may_steer(run: Run) -> bool:
     return run.owner == owner() != ""
 
 
-def attempt(run: Run, act: Callable[..., object], *arguments: object, **settings: object) -> None:
-    """Does what a button of a run's page says; what speaks against it is shown by `refusal`."""
+def attempt(run: Run, act: Callable[[], object], place: str = "") -> None:
+    """Does what a button of a run's page says; what speaks against it is shown by the `refusal` of that place."""
     st.session_state.pop(REFUSED, None)
     try:
-        act(*arguments, **settings)
+        act()
     except (ValueError, OSError) as error:
-        st.session_state[REFUSED] = run.id, in_words(error)
+        st.session_state[REFUSED] = run.id, place, in_words(error)
 
 
-def as_owner(run: Run, act: Callable[..., object], *arguments: object, **settings: object) -> None:
+def as_owner(run: Run, act: Callable[[], object], place: str = "") -> None:
     """Attempts what only the owner of a run may do."""
 
     def checked() -> None:
         if not may_steer(run):
             raise NotYours(NOT_YOURS)
-        act(*arguments, **settings)
+        act()
 
-    attempt(run, checked)
+    attempt(run, checked, place)
 
 
 def in_words(error: ValueError | OSError) -> str:
     return explained(error) if isinstance(error, OSError) else str(error)
 
 
-def refusal(run: Run) -> None:
-    """Why the last thing asked of this run was not done."""
-    about, text = st.session_state.get(REFUSED, ("", ""))
-    if about == run.id:
+def refusal(run: Run, place: str = "") -> None:
+    """Why the last thing asked of this run, in this place of its page, was not done."""
+    *about, text = st.session_state.get(REFUSED, ("", "", ""))
+    if about == [run.id, place]:
         st.error(text)
 
 

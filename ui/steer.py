@@ -1,5 +1,6 @@
 """Steering a run from its page: pause, single steps, slow motion, settings that change while it trains, more epochs."""
 
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -15,6 +16,8 @@ from vae_core.steering import Settings, differences, steered
 
 PACES = {0.0: "Full speed", 0.2: "5 steps a second", 1.0: "1 step a second"}
 MORE = 20
+SETTINGS = "settings"
+"""The place of a run's page where they are changed, and refused."""
 WEIGHTS_ONLY = "Its weights were imported without the optimiser’s state: it can be explored, but not trained on."
 
 
@@ -36,15 +39,15 @@ def controls(run: Run, status: Status) -> None:
 
 def ask(run: Run, label: str, icon: str, kind: Any, help_text: str) -> None:
     st.button(
-        label, icon=f":material/{icon}:", on_click=as_owner, args=(run, run.request, kind), help=help_text,
+        label, icon=f":material/{icon}:", on_click=as_owner, args=(run, partial(run.request, kind)), help=help_text,
         key=f"{kind} run",
     )  # fmt: skip
 
 
 def stop(run: Run, label: str, icon: str, help_text: str) -> None:
     st.button(
-        label, icon=f":material/{icon}:", on_click=as_owner, args=(run, dispatcher().stop, run), help=help_text,
-        key="stop run",
+        label, icon=f":material/{icon}:", on_click=as_owner, args=(run, partial(dispatcher().stop, run)),
+        help=help_text, key="stop run",
     )  # fmt: skip
 
 
@@ -54,7 +57,7 @@ def pace(run: Run, present: float) -> None:
     nearest = min(paces, key=lambda seconds: abs(seconds - present))
 
     def paced() -> None:
-        as_owner(run, run.request, "pace", seconds=st.session_state[key])
+        as_owner(run, partial(run.request, "pace", seconds=st.session_state[key]))
 
     st.selectbox(
         "Pace", paces, index=paces.index(nearest), format_func=PACES.__getitem__, key=key, on_change=paced, width=180,
@@ -94,8 +97,8 @@ def change_settings(run: Run) -> None:
 
     with st.popover("Change settings", icon=":material/tune:"):
         setting_fields(config, prefix)
-        st.button("Apply from the next step on", on_click=as_owner, args=(run, apply), type="primary")
-        refusal(run)
+        st.button("Apply from the next step on", on_click=as_owner, args=(run, apply, SETTINGS), type="primary")
+        refusal(run, SETTINGS)
 
 
 def go_on(run: Run, status: Status) -> None:
@@ -109,7 +112,7 @@ def go_on(run: Run, status: Status) -> None:
         for place, there in dispatchers().items():
             st.button(
                 f"{'Go on' if begun else 'Start again'}{where(place)}", icon=":material/play_arrow:",
-                on_click=as_owner, args=(run, there.submit, run), key=f"go on {place}", help=how,
+                on_click=as_owner, args=(run, partial(there.submit, run)), key=f"go on {place}", help=how,
             )  # fmt: skip
         return
     config, key = run.present_config(), f"more epochs {run.id}"

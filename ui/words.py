@@ -86,7 +86,7 @@ def _bound_name(objective: ObjectiveConfig) -> str:
 
 def bound_note(config: Config) -> str:
     """What kind of number the ELBO on the page is."""
-    if config.model.posterior == "deterministic":
+    if config.model.plain:
         return "A plain autoencoder has neither noise nor KL: its “ELBO” is the reconstruction alone, no bound at all."
     return f"The ELBO is a {LIKELIHOODS[config.model.likelihood].bounds}."
 

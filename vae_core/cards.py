@@ -12,11 +12,6 @@ from vae_core.posteriors import POSTERIORS
 from vae_core.priors import PRIORS
 
 
-def plain(config: Config) -> bool:
-    """Whether it is a plain autoencoder, which has no ELBO."""
-    return config.model.posterior == "deterministic"
-
-
 def noun(config: Config) -> str:
     return "image" if DATASETS[config.dataset].kind == "image" else "example"
 
@@ -25,13 +20,13 @@ def card(name: str, config: Config, rows: Mapping[str, str], ending: str, front:
     """What the model is and how it was trained, then further rows of the table, by their label, and what else there is
     to say; `front` are lines of front matter."""
     table = "\n".join(f"| {label} | {text} |" for label, text in {**recipe_rows(config), **rows}.items())
-    kind = "autoencoder" if plain(config) else "variational autoencoder"
+    article, kind = ("An", "autoencoder") if config.model.plain else ("A", "variational autoencoder")
     return f"""---
 {front}tags: [{kind.replace(" ", "-")}]
 ---
 # {name}
 
-{"An" if plain(config) else "A"} {kind} of {DATASETS[config.dataset].label} with {_sizes(config)} latent dimensions.
+{article} {kind} of {DATASETS[config.dataset].label} with {_sizes(config)} latent dimensions.
 
 | | |
 |---|---|
@@ -49,7 +44,7 @@ def recipe_rows(config: Config) -> dict[str, str]:
     """The recipe in words, by label."""
     model, objective, schedule = config.model, config.objective, config.schedule
     weight = f", β = {objective.beta:g}" if objective.beta != 1 else ""
-    bound = "none, the reconstruction alone" if plain(config) else f"{BOUNDS[objective.bound].label}{weight}"
+    bound = "none, the reconstruction alone" if config.model.plain else f"{BOUNDS[objective.bound].label}{weight}"
     return {
         "network": f"{model.network}, widths {'-'.join(map(str, model.widths)) or 'none'}, {model.activation}; the "
         "decoder mirrors the encoder",
@@ -66,7 +61,7 @@ def result_rows(config: Config, part: str, numbers: Mapping[str, Any], how: str)
     """Numbers measured on a part of the data, in nats, by label: `elbo`, `elbo_se`, `rate`, `distortion` and
     `active_units`; of a plain autoencoder the last two."""
     active = f"{numbers['active_units']} of {config.model.layers[0]} (variance of posterior means above 0.01)"
-    if plain(config):
+    if config.model.plain:
         return {
             f"{part} reconstruction": f"**{-numbers['distortion']:.2f} nats per {noun(config)}** (E log p(x|z), no "
             f"bound; {how})",

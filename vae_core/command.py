@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -93,11 +94,11 @@ def adjusted(config: Config, given: dict[str, Any]) -> Config:
     return replace(config, **parts, **{name: given[name] for name in ("seed", "device") if name in given})
 
 
-def show(status: Status, row: Row) -> None:
-    """One line that rewrites itself: bar, steps, speed, time left and the bound."""
+def show(measure: str, status: Status, row: Row) -> None:
+    """One line that rewrites itself: bar, steps, speed, time left, and the bound or whatever its measure is called."""
     bounds = [
         f"{label} {row[name]:.2f}{unit}"
-        for label, name, unit in (("ELBO", "train_elbo", " nats"), ("held out", "held_out_elbo", ""))
+        for label, name, unit in ((measure, "train_elbo", " nats"), ("held out", "held_out_elbo", ""))
         if name in row  # a run that is paused before its first step has trained on nothing
     ]
     line = (
@@ -117,7 +118,8 @@ def train_with_bar(run: Run, team: Team = ALONE) -> Status:
     heard = (signal.SIGINT, signal.SIGTERM) if team.joined else (signal.SIGINT,)
     previous = {number: signal.signal(number, interrupt) for number in heard}
     try:
-        status = train(run, show, team=team)
+        measure = "reconstruction" if run.config().model.plain else "ELBO"
+        status = train(run, partial(show, measure), team=team)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -1,7 +1,6 @@
 """Runs side by side: in what their recipes differ, and which group of them is best, with how sure that is."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -47,8 +46,9 @@ def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """The mean of some runs, and its standard error (NaN for one)."""
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else math.nan
-    return statistics.mean(values), error
+    found = torch.tensor(values, dtype=torch.float64)
+    error = found.std().item() / len(values) ** 0.5 if len(values) > 1 else math.nan
+    return found.mean().item(), error
 
 
 def best_of(groups: Mapping[str, Sequence[float]], *, generator: torch.Generator) -> list[BestOf]:

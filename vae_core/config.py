@@ -38,6 +38,11 @@ class ModelConfig:
         """Sizes of the stochastic layers h_1 … h_M, from the data inwards."""
         return (*self.below, self.latent)
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is a plain autoencoder, which has no ELBO."""
+        return self.posterior == "deterministic"
+
 
 @dataclass(frozen=True)
 class ObjectiveConfig:

@@ -55,7 +55,7 @@ def numbers(
     """Every number that was asked for, as soon as it is known; the quick ones first. `x` [N, D] are as stored."""
     likelihood = LIKELIHOODS[config.model.likelihood]
     found = evaluate(model, likelihood.observe, x, generator=generator, draws=wanted.draws)
-    plain = config.model.posterior == "deterministic"
+    plain = config.model.plain
     count = len(x)
     if not plain:
         yield Number("ELBO", found.elbo, found.elbo_se, count, likelihood.bounds)

@@ -83,7 +83,7 @@ def numbers(run: Run) -> Numbers | None:
     Raises DamagedRun.
     """
     found = _measured(run)
-    if found and run.config().model.posterior == "deterministic":
+    if found and run.config().model.plain:
         return replace(found, elbo=None, elbo_se=None, rate=None)
     return found
 

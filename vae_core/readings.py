@@ -134,7 +134,7 @@ def changed(history: History) -> Note | None:
 def comparable(history: History) -> Note | None:
     """With what this run's ELBO can be compared, and with what it cannot."""
     config, last = history.config, history.looks[-1]
-    if config.model.posterior == "deterministic":
+    if config.model.plain:
         text = "An autoencoder pays no KL. Its reconstruction is usually above that of a VAE, and is no ELBO."
     else:
         text = " ".join(filter(None, [_kind_of_bound(config, last), _objective(history)]))

@@ -138,7 +138,6 @@ def misfits(model: ModelConfig, objective: ObjectiveConfig) -> list[str]:
     posterior, prior = POSTERIORS[model.posterior], PRIORS[model.prior]
     bound, estimator = BOUNDS[objective.bound], ESTIMATORS[objective.estimator]
     sizes = model.layers
-    plain = model.posterior == "deterministic"
     found: list[str] = []
 
     def refuse(wrong: bool, sentence: str) -> None:
@@ -150,11 +149,11 @@ def misfits(model: ModelConfig, objective: ObjectiveConfig) -> list[str]:
         "A binary code needs a Bernoulli posterior and a Bernoulli prior; choose Bernoulli for both or for neither.",
     )
     refuse(
-        plain != (model.prior == "none"),
+        model.plain != (model.prior == "none"),
         "A plain autoencoder has neither noise nor prior; choose None for both posterior and prior or for neither.",
     )
     refuse(
-        plain and (objective.estimator != "pathwise" or objective.bound != "elbo" or len(sizes) > 1),
+        model.plain and (objective.estimator != "pathwise" or objective.bound != "elbo" or len(sizes) > 1),
         "A plain autoencoder is one layer trained on its reconstruction; choose the bound ELBO, "
         "the estimator Pathwise with Monte Carlo KL (its KL is 0 here) and no further stochastic layers.",
     )
@@ -186,7 +185,7 @@ def misfits(model: ModelConfig, objective: ObjectiveConfig) -> list[str]:
         estimator.analytic_kl
         and posterior.density.reparameterised
         and len(sizes) == 1
-        and not plain
+        and not model.plain
         and (posterior.density, prior.density) not in KL_TABLE,
         f"There is no closed-form KL from the posterior “{posterior.label}” to the prior “{prior.label}”; choose the "
         "estimator Pathwise with Monte Carlo KL.",

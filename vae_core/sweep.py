@@ -21,6 +21,8 @@ MEASURES = {
     "held_out_kl": "held-out KL",
     "active_units": "active units",
 }
+OF_BOUNDS = ("held_out_elbo", "held_out_kl")
+"""Measures that a plain autoencoder has not."""
 
 
 def points(arguments: argparse.Namespace) -> list[Point]:
@@ -47,11 +49,12 @@ def finished(run: Run) -> bool:
 
 
 def last_numbers(run: Run) -> dict[str, float]:
-    """The numbers of the last report that looked at the held-out data."""
+    """The numbers of the last report that looked at the held-out data; NaN for what a plain autoencoder has not."""
     rows = [row for row in run.rows() if "held_out_elbo" in row]
     if not rows:
         raise DamagedRun(f"{run.folder} has no held-out numbers")
-    return {name: float(rows[-1][name]) for name in MEASURES}
+    lacking = OF_BOUNDS if run.config().model.plain else ()
+    return {name: math.nan if name in lacking else float(rows[-1][name]) for name in MEASURES}
 
 
 def table(done: list[tuple[Point, dict[str, float]]]) -> list[dict[str, Any]]:
@@ -71,8 +74,15 @@ def label(row: dict[str, Any]) -> str:
     return ", ".join(f"{key} = {value}" for key, value in row.items() if key not in known) or "the recipe"
 
 
-def plot(rows: list[dict[str, Any]], measure: str = "held_out_elbo") -> str:
+def compared(rows: list[dict[str, Any]]) -> str:
+    """The measure by which settings are compared: the ELBO if all have one."""
+    lacking = any(math.isnan(row["held_out_elbo"]) for row in rows)
+    return "held_out_reconstruction" if lacking else "held_out_elbo"
+
+
+def plot(rows: list[dict[str, Any]]) -> str:
     """An SVG: one line a setting, a dot at the mean over seeds and a bar of one standard error either way."""
+    measure = compared(rows)
     spans = [(row[measure], 0.0 if math.isnan(row[f"{measure}_se"]) else row[f"{measure}_se"]) for row in rows]
     low, high = min(v - e for v, e in spans), max(v + e for v, e in spans)
     room = (high - low) or 1.0
@@ -108,10 +118,11 @@ def report(folder: Path, rows: list[dict[str, Any]]) -> None:
     clean = [{key: None if value != value else value for key, value in row.items()} for row in rows]
     (folder / "table.json").write_text(json.dumps(clean, indent=2) + "\n", encoding="utf-8")
     (folder / "plot.svg").write_text(plot(rows), encoding="utf-8")
-    for row in sorted(rows, key=lambda row: -row["held_out_elbo"]):
-        error = row["held_out_elbo_se"]
+    measure = compared(rows)
+    for row in sorted(rows, key=lambda row: -row[measure]):
+        error = row[f"{measure}_se"]
         spread = "" if math.isnan(error) else f" ± {error:.2f}"
-        print(f"{label(row):50} held-out ELBO {row['held_out_elbo']:.2f}{spread} nats, {row['seeds']} seeds")
+        print(f"{label(row):50} {MEASURES[measure]} {row[measure]:.2f}{spread} nats, {row['seeds']} seeds")
     print(f"table.csv, table.json and plot.svg are in {folder}")
 
 

@@ -79,7 +79,7 @@ def collapsed(history: History) -> Note | None:
     every = _dead_looks(history)
     # those that died too lately may be only on their way
     lasting = [n for n in every if n >= LOOKS and history.epoch - history.looks[-n]["epoch"] >= history.patience]
-    if not lasting or history.config.model.posterior == "deterministic" or _still_rising(history):
+    if not lasting or history.config.model.plain or _still_rising(history):
         return None
     last = history.looks[-min(lasting)]
     beta, helps = history.config.objective.beta, f"hat may help: {listed(remedies(history.config))}."

@@ -138,7 +138,7 @@ def numbers(look: Row | None, model: ModelConfig) -> None:
     )
     with st.container(horizontal=True, gap="small"):
         for label, value, key in found:
-            if model.posterior != "deterministic" or key in ("reconstruction", "active"):
+            if not model.plain or key in ("reconstruction", "active"):
                 st.metric(label, value, help=TERMS[key], width="content")
 
 

@@ -44,7 +44,7 @@ def test_pages_go_through_all_examples_of_a_label(label: int) -> None:
 def test_a_row_is_read_in_the_units_of_its_source(dataset: str) -> None:
     spec = DATASETS[dataset]
     values = spec.read("validation").x[3]
-    own = own_row(row_text(spec, values), dataset)
+    own = own_row(row_text(spec, values), dataset, spec)
     np.testing.assert_allclose(own.values, values, atol=2e-3)
     assert own.notes == ()
 
@@ -52,8 +52,8 @@ def test_a_row_is_read_in_the_units_of_its_source(dataset: str) -> None:
 def test_a_line_of_column_names_is_left_out() -> None:
     spec = DATASETS["cells"]
     row = row_text(spec, spec.read("validation").x[0])
-    own = own_file(("\ufeff" + ",".join(spec.features) + "\r\n" + row + "\r\n").encode(), "cells")
-    assert torch.equal(own.values, own_row(row, "cells").values)
+    own = own_file(("\ufeff" + ",".join(spec.features) + "\r\n" + row + "\r\n").encode(), "cells", spec)
+    assert torch.equal(own.values, own_row(row, "cells", spec).values)
     assert own.notes == ("first line taken for column names",)
 
 
@@ -74,13 +74,13 @@ def test_values_beyond_the_training_data_are_cut_and_named() -> None:
 @pytest.mark.parametrize("text", ["", "1, 2, 3", "a, b\n1, 2"])
 def test_rows_of_the_wrong_length_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="but an example has 30"):
-        own_row(text, "cells")
+        own_row(text, "cells", DATASETS["cells"])
 
 
 def test_an_own_example_is_encoded_as_any_other() -> None:
     """A picture of the right size is taken as it is; its mean is the encoder's."""
     found = opened("fashion-20d")
-    own = own_file(picture(), "fashion")
+    own = own_file(picture(), "fashion", found.thing.spec)
     levels = torch.from_numpy(np.array(Image.open(io.BytesIO(picture())))).flatten()
     assert torch.equal(own.values, levels)
     expected = found.thing.model.encode(grey(levels[None], generator=torch.Generator())).mean[0]
@@ -91,7 +91,8 @@ def test_an_own_example_is_encoded_as_any_other() -> None:
 
 
 def test_what_the_model_sees_of_it_is_one_draw() -> None:
-    found, own = opened("mnist-2d"), own_file(picture("RGB"), "mnist")
+    found = opened("mnist-2d")
+    own = own_file(picture("RGB"), "mnist", found.thing.spec)
     assert torch.equal(seen(found.thing, own), seen(found.thing, own))
     assert seen(found.thing, own).unique().tolist() == [0, 1]
 
@@ -157,7 +158,8 @@ def test_a_picture_is_shown_before_it_is_encoded(explore: Callable[..., AppTest]
     press(test, "Encode it")
     assert heading(test) == "Your picture"
     press(test, "Pin its mean")
-    expected = mean_pin(opened("mnist-2d").thing, own_file(picture("RGB"), "mnist"))
+    thing = opened("mnist-2d").thing
+    expected = mean_pin(thing, own_file(picture("RGB"), "mnist", thing.spec))
     assert test.session_state["explore"].pin == expected
     assert heading(test) not in (None, "Your picture")
     press(test, "Remove")

@@ -67,9 +67,9 @@ def row(run: Picked, thing: Explored, number: int) -> dict[str, Any]:
     """The ELBO's terms of one example; a plain autoencoder has a reconstruction only."""
     terms = terms_of(thing, thing.seen(number), number)
     found: dict[str, Any] = {"Run": run.label}
-    if run.config.model.posterior != "deterministic":
+    if not run.config.model.plain:
         found |= {"ELBO": round(terms.elbo.item(), 2)}
     found |= {"Reconstruction": round(terms.reconstruction.item(), 2)}
-    if run.config.model.posterior != "deterministic":
+    if not run.config.model.plain:
         found |= {"KL": round(terms.rate.item(), 2)}
     return found

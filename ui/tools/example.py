@@ -109,8 +109,8 @@ def _take(convert: Callable[[], Own]) -> None:
 
 
 def _draw(opened: Opened) -> None:
-    dataset = opened.thing.config.dataset
-    sketch_pad("sketch", lambda: _take(lambda: own_drawing(sketched("sketch"), dataset)))
+    dataset, spec = opened.thing.config.dataset, opened.thing.spec
+    sketch_pad("sketch", lambda: _take(lambda: own_drawing(sketched("sketch"), dataset, spec)))
 
 
 def _upload(opened: Opened) -> None:
@@ -120,10 +120,10 @@ def _upload(opened: Opened) -> None:
     def taken() -> None:
         file = st.session_state["own file"]
         if file is not None:
-            _take(lambda: own_file(file.getvalue(), dataset))
+            _take(lambda: own_file(file.getvalue(), dataset, spec))
 
     def typed() -> None:
-        _take(lambda: own_row(st.session_state["own row"], dataset))
+        _take(lambda: own_row(st.session_state["own row"], dataset, spec))
 
     asked = f"A row of {spec.shape[2]} numbers" if profile else "A picture"
     kinds = TABLES if profile else PICTURES
