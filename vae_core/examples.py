@@ -62,7 +62,7 @@ class Split:
         return torch.randperm(len(self), generator=stream()).to(self.x.device)
 
     def batch(self, numbers: Int[Tensor, "B"]) -> Real[Tensor, "B D"]:
-        return self.x[numbers]
+        return self.x.index_select(0, numbers)
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def binarise(x: Real[Tensor, "*batch D"], *, generator: torch.Generator) -> Floa
     if x.dtype != torch.uint8:
         raise ValueError(f"x must be uint8 grey levels to be binarised; got {x.dtype}: use the likelihood 'gaussian'")
     uniform = drawn(x.shape, generator, partial(torch.rand, generator=generator, device=x.device))
-    return (uniform * 255 < x).to(torch.get_default_dtype())
+    return torch.lt(uniform.mul_(255), x, out=uniform)
 
 
 def grey(x: Real[Tensor, "*batch D"], *, generator: torch.Generator) -> Float[Tensor, "*batch D"]:

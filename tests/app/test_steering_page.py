@@ -46,6 +46,9 @@ def test_a_run_is_steered_replayed_and_forked_by_another(page: Page, browser: Br
     page.get_by_text(f"Step {at + 1:,}, number by number").wait_for()
     page.get_by_text("ELBO of this draw").wait_for()
     press(page, "Change settings")
+    fill(page, "β", "-1")
+    press(page, "Apply from the next step on")
+    expect(page.get_by_text("β is -1")).to_have_count(1)  # said where it was asked for, and there only
     fill(page, "β", "4")
     press(page, "Apply from the next step on")
     eventually(lambda: run.present_config().objective.beta == 4.0)
