@@ -24,10 +24,6 @@ NO_COOKIES = "This browser keeps no cookies, so that a run could not be known as
 NOT_YOURS = "This run belongs to another browser or user: it can be looked at, but not steered or deleted."
 
 
-class NotYours(ValueError):
-    """Somebody would have changed a run of somebody else."""
-
-
 def owner() -> str:
     """Whose the runs of this session are; empty where there is no browser (tests), or one that keeps no cookies."""
     if st.user.get("is_logged_in"):
@@ -62,14 +58,11 @@ def attempt(run: Run, act: Callable[[], object], place: str = "") -> None:
 
 
 def as_owner(run: Run, act: Callable[[], object], place: str = "") -> None:
-    """Attempts what only the owner of a run may do."""
-
-    def checked() -> None:
-        if not may_steer(run):
-            raise NotYours(NOT_YOURS)
-        act()
-
-    attempt(run, checked, place)
+    """Attempts what only the owner of a run may do; others are told so at the top of the page."""
+    if may_steer(run):
+        attempt(run, act, place)
+    else:
+        st.session_state[REFUSED] = run.id, "", NOT_YOURS
 
 
 def in_words(error: ValueError | OSError) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import streamlit as st
 
@@ -97,9 +98,8 @@ def list_own_runs() -> None:
             st.button("Open", key=f"open-{run.id}", on_click=open_run, args=(run.id,))
 
 
-def header(run: Run, status: Status, graph_of: int | None) -> None:
+def header(run: Run, status: Status, seen: dict[str, Any], graph_of: int | None) -> None:
     """State, progress and the buttons that fit. `graph_of` is the step whose graph is shown below."""
-    seen = signs(run, status)
     if status.active:
         pulse(run, seen, graph_of)
     elif status.state == "failed":
@@ -173,9 +173,10 @@ def watch(run: Run) -> None:
         status = run.status()
         if status.state != drawn.state:
             st.rerun()
+        seen = signs(run, status)  # before what they tell of is read: what comes in between is then news
         trace = run.trace() if status.active else None
         fresh = trace is not None and abs(trace["step"] - status.step) <= 1
-        header(run, status, trace["step"] if trace and fresh else None)
+        header(run, status, seen, trace["step"] if trace and fresh else None)
         if trace and fresh:
             step_graph(DATASETS[config.dataset], trace)
 

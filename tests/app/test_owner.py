@@ -68,9 +68,14 @@ def progress(test: AppTest) -> str:
     ended: Any = test.get("progress")
     if ended:
         return ended[0].proto.text
+    return told_to_pulse(test)["text"]
+
+
+def told_to_pulse(test: AppTest) -> dict[str, Any]:
+    """What a page that shows a run has drawn, as its pulse is told."""
     components: Any = test.get("bidi_component")
     pulse = next(found.proto for found in components if found.proto.component_name == "elbo_room.pulse")
-    return json.loads(pulse.json)["seen"]["text"]
+    return json.loads(pulse.json)["seen"]
 
 
 def test_a_run_that_waits_says_when_its_turn_is_and_can_be_cancelled(page_of: Callable[..., AppTest]) -> None:
@@ -198,6 +203,21 @@ def test_a_run_that_is_damaged_while_it_is_looked_at_says_so(page_of: Callable[.
     test = page_of(run)
     assert not test.exception
     assert any(text.startswith("This run is damaged: metrics.jsonl") for text in errors(test))
+
+
+def test_a_step_that_is_done_while_the_page_is_drawn_is_news_to_its_pulse(
+    page_of: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.create(recipe("digits"), ME)
+    run.write_status(Status("paused", step=1, total_steps=10))
+
+    def just_too_early(run: Run) -> None:
+        """Finds no graph, and then there is one."""
+        run.write_trace({"step": 2})
+
+    monkeypatch.setattr(Run, "trace", just_too_early)
+    with run.lock():
+        assert told_to_pulse(page_of(run))["traced"] != run.traced()
 
 
 class Session:
