@@ -14,6 +14,7 @@ from ui.inspection import name_of
 from ui.owner import own_runs
 from ui.planes import Opened, axis_name, base_of, chosen_axes, vector_of
 from ui.resources import Explored, pretrained_names
+from ui.words import short
 from vae_core.embedding import EMBEDDINGS
 
 SLIDERS = 12
@@ -28,13 +29,13 @@ def models() -> dict[str, str]:
     named = {name: name for name in pretrained_names()}
     for run in own_runs():
         if run.checkpoints():
-            named[run.id] = f"my run {run.id}"
+            named[run.id] = f"my run {short(run.id)}"
     return named
 
 
 def choose_model(address: Address) -> None:
     options = models()
-    options.setdefault(address.model, f"shared run {address.model}")
+    options.setdefault(address.model, f"shared run {short(address.model)}")
 
     def opened() -> None:
         present = state.current()

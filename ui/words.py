@@ -53,6 +53,12 @@ def recipe_line(config: Config) -> str:
     )
 
 
+def short(run_id: str) -> str:
+    """A run's data, size and the first signs of what makes its name unique: digits-2d-a1b2c3."""
+    parts = run_id.split("-")
+    return "-".join([*parts[2:-1], parts[-1][:6]]) if len(parts) > 4 else run_id[:40]
+
+
 def describe(config: Config, status: Status) -> str:
     """A run in one line of Markdown."""
     done = f", {status.done:.0%}" if status.total_steps else ""

@@ -26,7 +26,7 @@ from ui.tools.addition import Addition
 from ui.words import bound_note, prior_note, recipe_line
 from vae_core.datasets import DataUnavailable
 from vae_core.embedding import EMBEDDINGS
-from vae_core.runs import DamagedRun
+from vae_core.runs import DamagedRun, Run
 
 KEY = "plane"
 FLAT = ("axes", "principal")
@@ -190,7 +190,7 @@ try:
             choose_model(address)
         thing = explored(folder, address.data)
         landscape_of(folder)
-    st.caption(f"{thing.spec.label} · {recipe_line(thing.config)}")
+    st.caption(f"{thing.spec.label} · {recipe_line(Run(folder).present_config())}")
     for notice in state.notices():
         st.warning(notice)
     choose(folder, thing, address)

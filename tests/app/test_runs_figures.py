@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from ui.runs.address import LINK_LIMIT, LONGEST, ORIGINS, STATES, TOOLS, Library, read
-from ui.runs.catalogue import Entry, matching, short
+from ui.runs.catalogue import Entry, matching
 from ui.runs.curves import Drawn, overlay, settled_range
 from ui.runs.differing import differing, distinguished
 from ui.runs.look import look
 from ui.runs.plane import Point, levels, rate_distortion_figure
 from ui.runs.reports import reports
 from ui.runs.thinning import MOST, thinned
+from ui.words import short
 from vae_core.datasets import DATASETS
 from vae_core.defaults import recipe
 from vae_core.marks import Marks

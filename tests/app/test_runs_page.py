@@ -20,11 +20,11 @@ from tests.app.driving import eventually, ready
 from ui.inspection import terms_of
 from ui.owner import COOKIE
 from ui.resources import PRETRAINED, _explored, explored
-from ui.runs.catalogue import short
 from ui.runs.chosen import MOST
 from ui.runs.decoded import read_place
 from ui.runs.files import events
 from ui.runs.table import ROW_HEIGHT
+from ui.words import short
 from vae_core import runs
 from vae_core.archive import export
 from vae_core.config import Config

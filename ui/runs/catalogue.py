@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ui.resources import locate, pretrained_names
 from ui.runs.address import DAMAGED, Library
-from ui.words import recipe_line
+from ui.words import recipe_line, short
 from vae_core.datasets import DATASETS
 from vae_core.importing import IMPORTED
 from vae_core.overview import Overview, overview, overviews
@@ -74,12 +74,6 @@ def missing(entries: Iterable[Entry], chosen: Sequence[str]) -> list[str]:
     """A sentence on each chosen run that is not there."""
     known = {entry.id for entry in entries}
     return [f"There is no run “{name[:60]}” here." for name in chosen if name not in known]
-
-
-def short(run_id: str) -> str:
-    """A run's data, size and the first signs of what makes its name unique: digits-2d-a1b2c3."""
-    parts = run_id.split("-")
-    return "-".join([*parts[2:-1], parts[-1][:6]]) if len(parts) > 4 else run_id[:40]
 
 
 def matching(entries: Iterable[Entry], wanted: Library) -> list[Entry]:

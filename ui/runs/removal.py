@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import streamlit as st
 
 from ui.owner import owner
-from ui.runs.catalogue import Entry, short
+from ui.runs.catalogue import Entry
 from ui.runs.doing import say, soon, to_each
 from ui.runs.state import library
-from ui.words import clock
+from ui.words import clock, short
 from vae_core.housekeeping import TRASH_DAYS
 from vae_core.runs import Run
 from vae_core.trash import Discarded, discard, discarded, restore

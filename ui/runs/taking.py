@@ -6,9 +6,9 @@ import streamlit as st
 
 from ui.owner import NO_COOKIES, owner
 from ui.resources import dispatcher
-from ui.runs.catalogue import short
 from ui.runs.doing import say, soon
 from ui.runs.state import library
+from ui.words import short
 from vae_core.housekeeping import used_by
 from vae_core.importing import import_archive
 
