@@ -1,9 +1,12 @@
 """What the addresses of all pages have in common: a frozen value, written as query parameters and read back part by
-part, each of which may make no sense."""
+part, each of which may make no sense. And a link to be copied."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol, TypeVar
+from urllib.parse import urljoin
+
+import streamlit as st
 
 
 class Addressed(Protocol):
@@ -37,3 +40,8 @@ def one_of(text: str, table: Mapping[str, object]) -> str:
     if text not in table:
         raise ValueError(f"“{text[:20]}” is none of {', '.join(table)}")
     return text
+
+
+def show_link(path: str) -> None:
+    """A path of this app with the address of its server, to be copied."""
+    st.code(urljoin(st.context.url or "", path), language=None, wrap_lines=True)

@@ -34,7 +34,10 @@ STYLE = """
   [data-testid="stImage"] img { border-radius: 6px; %(ink)s }
   h1 { letter-spacing: -0.01em; }
   .lead { font-size: 1.2rem; line-height: 1.5; max-width: 44rem; margin: 0 0 .4rem; }
-  @media (max-width: 640px) { .block-container { padding-left: 1rem; padding-right: 1rem; } }
+  @media (max-width: 640px) {
+    .block-container { padding-left: 1rem; padding-right: 1rem; }
+    .st-key-cards > div { flex: 0 0 calc(50%% - .5rem); }
+  }
 </style>
 """
 

@@ -47,6 +47,6 @@ with right:
     st.image(str(PRETRAINED / HERO / "manifold.png"), width="stretch", caption=HERO_CAPTION)
 
 st.subheader("Trained and ready")
-with st.container(horizontal=True, gap="small"):
+with st.container(horizontal=True, gap="small", key="cards"):
     for model_name in pretrained_names():
         card(model_name)

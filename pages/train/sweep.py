@@ -23,6 +23,8 @@ from vae_core.sweeps import Sweep
 
 OFTEN = 2.0
 NEWEST = 8
+MEASURES = ("ELBO", "± (standard error)", "Rate (KL)", "Distortion")
+NUMBERS = {name: st.column_config.NumberColumn(format="%.2f") for name in MEASURES}
 
 
 def open_sweep(sweep_id: str) -> None:
@@ -141,7 +143,7 @@ def watch(sweep: Sweep) -> None:
         if ranked:
             st.subheader("Best first")
         for (_, note), table in ranked.items():
-            st.dataframe(table, hide_index=True)
+            st.dataframe(table, hide_index=True, column_config=NUMBERS)
             st.caption(f"Of the runs that finished, held out, nats per example. {note}")
         if live and not active:
             st.rerun()

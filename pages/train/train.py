@@ -37,7 +37,7 @@ from vae_core.housekeeping import used_by
 from vae_core.rules import problems
 from vae_core.runs import DamagedRun, Row, Run, Status
 
-LOG_LINES = 50
+LOG_LINES, NEWEST = 50, 6
 AXES = {"epoch": "by epoch", "seconds": "by seconds of training"}
 
 
@@ -88,7 +88,7 @@ def list_own_runs() -> None:
         return
     st.subheader("Your runs")
     st.caption(disk_line(used_by(owner()), dispatcher().limits.disk))
-    for run in own[:20]:
+    for run in own[:NEWEST]:
         with st.container(horizontal=True, vertical_alignment="center"):
             try:
                 st.markdown(describe(run.config(), run.status()), width="stretch")
@@ -96,6 +96,8 @@ def list_own_runs() -> None:
                 st.markdown(f"**damaged** · `{run.id}` · {error}", width="stretch")
                 continue
             st.button("Open", key=f"open-{run.id}", on_click=open_run, args=(run.id,))
+    if len(own) > NEWEST:
+        st.page_link("pages/runs/runs.py", label=f"All {len(own):,} runs", icon=":material/table_rows:")
 
 
 def header(run: Run, status: Status, seen: dict[str, Any], graph_of: int | None) -> None:

@@ -2,10 +2,11 @@
 
 import io
 from collections.abc import Sequence
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 import streamlit as st
 
+from ui.links import show_link
 from ui.runs.catalogue import Entry
 from ui.runs.chosen import Chosen
 from ui.runs.state import library
@@ -50,7 +51,7 @@ def show(chosen: Chosen) -> None:
     st.caption("Who has such a link can look at these runs and take copies, but not change them.")
     for name, link in links(chosen).items():
         st.caption(f"**{name}**")
-        st.code(urljoin(st.context.url or "", link), language=None, wrap_lines=True)
+        show_link(link)
     resumable = st.toggle(
         "With the optimiser's state", key="export resumable",
         help="Then an imported run can be trained on, bit for bit; the file is three times as large.",

@@ -7,6 +7,7 @@ import torch
 
 from ui.address import Address
 from ui.exports import MAX_CELLS
+from ui.links import show_link
 from ui.planes import Opened
 from ui.tables import cells_of_points, counts, pins_csv, points_csv
 from ui.tools.addition import Addition
@@ -20,8 +21,8 @@ def link_to(address: Address) -> str:
 
 
 def show(opened: Opened) -> Addition:
-    st.caption("Link to exactly this view: model, plane, pins and region. Put it behind the address of this server.")
-    st.code(link_to(opened.address), language=None, wrap_lines=True)
+    st.caption("Link to exactly this view: model, plane, pins and region.")
+    show_link(link_to(opened.address))
     region = opened.inside()
     chosen = torch.ones(len(opened.thing.data), dtype=torch.bool) if region is None else region
     with st.container(horizontal=True, vertical_alignment="center"):
