@@ -305,7 +305,7 @@ def test_a_bad_update_at_the_last_step_is_found(run: Run, break_at: Callable[[in
     [
         (replace(SMALL, device="cuda:99"), "device is 'cuda:99'"),
         (replace(SMALL, model=ModelConfig(latent=0)), "config.json: Latent dimension is 0"),
-        (replace(SMALL, dataset="mnist"), "MNIST could not be read or downloaded"),
+        (replace(SMALL, dataset="mnist"), "MNIST could not be read or downloaded (no network). Put"),
     ],
     ids=["device", "recipe", "data"],
 )
@@ -315,7 +315,7 @@ def test_what_cannot_be_trained_fails_with_its_reason(
     from torchvision.datasets import mnist
 
     def refuse(*given: object, **named: object) -> None:
-        raise RuntimeError("no network")
+        raise RuntimeError("no network:\nTried one mirror\nTried another")
 
     monkeypatch.setattr(mnist, "download_and_extract_archive", refuse)
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "nothing"))

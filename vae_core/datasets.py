@@ -48,9 +48,10 @@ def _read_torchvision(folder_name: str, part: Part) -> Split:
     try:
         whole = kind(data_root(), train=part != "test", download=bool(absent))
     except (OSError, RuntimeError, ValueError, AssertionError, KeyError) as error:  # all from its parser of files
+        why = str(error).partition("\n")[0].rstrip(":")  # below: every mirror that was tried
         names = ", ".join(path.name for path in absent or missing_files(folder_name)) or "none missing, one unreadable"
         raise DataUnavailable(
-            f"{folder_name} could not be read or downloaded ({error}). Put the uncompressed files into "
+            f"{folder_name} could not be read or downloaded ({why}). Put the uncompressed files into "
             f"{data_root() / folder_name / 'raw'} ({names}), or set {DATA_VARIABLE} to a folder that holds "
             f"{folder_name}/raw."
         ) from error

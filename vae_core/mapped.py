@@ -15,7 +15,7 @@ from vae_core.examples import Stream
 CPU = torch.device("cpu")
 BLOCK_BYTES, POOL = 262_144, 256
 """How local an epoch's order is: examples of so many bytes lie side by side on the disk in so many places at a time. A
-full permutation reads a cold disk 17 times as slowly; a warm one takes both alike (benchmarks/README.md)."""
+full permutation reads a cold disk half as fast or far slower; a warm one takes both alike (benchmarks/README.md)."""
 
 
 class Pools:

@@ -3,14 +3,22 @@
 import os
 import signal
 
-import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.app.conftest import App
 from tests.app.driving import eventually, ready
 from vae_core.defaults import METHODS
 
-PAGES = ["/", "/train", "/explore?model=mnist-2d"]
+PAGES = {
+    "/train": "Train your own",
+    "/sweep": "Sweep",
+    "/runs": "Runs",
+    "/explore?model=mnist-2d": "Latent plane",
+    "/": "Walk through what a network imagines",
+}
+"""The title of every page."""
+TURN = "path => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')); }"
+"""To another page, as the browser's back button goes."""
 
 
 def fill(page: Page, label: str, value: str) -> None:
@@ -131,13 +139,15 @@ def test_impossible_settings_are_refused_before_a_run_starts(page: Page, app: Ap
 BACKGROUNDS = {"light": "rgb(251, 250, 246)", "dark": "rgb(20, 23, 26)"}
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_phone_width_has_no_sideways_scrolling(page: Page, app: App, path: str) -> None:
+def test_phone_width_has_no_sideways_scrolling(page: Page, app: App) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
-    ready(page, app.url + path)
-    page.wait_for_load_state("networkidle")
-    for scheme, colour in BACKGROUNDS.items():
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        expect(page.locator(".stApp")).to_have_css("background-color", colour)
-        widest = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
-        assert widest <= 390
+    ready(page, app.url)
+    for path, title in PAGES.items():
+        page.evaluate(TURN, path)
+        expect(page.locator("h1")).to_have_text(title)
+        page.wait_for_load_state("networkidle")
+        for scheme, colour in BACKGROUNDS.items():
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            expect(page.locator(".stApp")).to_have_css("background-color", colour)
+            widest = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
+            assert widest <= 390, path

@@ -1,6 +1,8 @@
 // Curves of a run: fetches reports as JSON lines from where it left off and redraws Plotly charts in place.
 
-const EAGER = 50, POLL = 1000;
+const EAGER = 50, POLL = 1000, HIDDEN = 5000;
+// of a page's time no more than a twentieth goes into drawing, however slow or busy the machine
+const SHARE = 20;
 // the words about the curves are renewed at most so often; many who watch do it one after the other, not all at once
 const WORDS = 2000, SPREAD = 8000;
 const CONFIG = { displayModeBar: false, responsive: true };
@@ -19,7 +21,7 @@ class Curves {
   }
 
   reset(url) {
-    Object.assign(this, { url, offset: 0, last: "", rows: [], drawn: false });
+    Object.assign(this, { url, offset: 0, last: "", rows: [], drawn: false, cost: 0 });
   }
 
   chart(name) {
@@ -69,13 +71,16 @@ class Curves {
         this.add(lines.map(parseReport));
       }
     }
-    if (this.data.active) this.timer = setTimeout(() => this.poll(), this.rows.length ? POLL : EAGER);
+    const wait = document.hidden ? HIDDEN : Math.max(POLL, SHARE * this.cost);
+    if (this.data.active) this.timer = setTimeout(() => this.poll(), this.rows.length ? wait : EAGER);
   }
 
   // a look at the held-out data is news to the plane beside the curves, and to the words about them
   add(reports) {
     this.rows.push(...reports);
+    const begin = performance.now(), first = !this.drawn; // which takes long, and comes once
     this.draw();
+    this.cost = first ? 0 : performance.now() - begin;
     const look = reports.findLast((row) => "held_out_elbo" in row);
     if (!look || !this.data.active || look.step === this.data.look) return;
     window.dispatchEvent(new CustomEvent("elbo-room-look", { detail: { base: this.url.replace("metrics", ""), step: look.step } }));
