@@ -19,6 +19,11 @@ def ready(page: Page, url: str) -> None:
     page.locator("h1").first.wait_for()
 
 
+def turn(page: Page, path: str) -> None:
+    """To another page of the app, as the browser's back button goes: without loading it all again."""
+    page.evaluate("path => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')); }", path)
+
+
 def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not holds():

@@ -6,7 +6,7 @@ import signal
 from playwright.sync_api import Browser, Page, expect
 
 from tests.app.conftest import App
-from tests.app.driving import eventually, ready
+from tests.app.driving import eventually, ready, turn
 from vae_core.defaults import METHODS
 
 PAGES = {
@@ -17,8 +17,6 @@ PAGES = {
     "/": "Walk through what a network imagines",
 }
 """The title of every page."""
-TURN = "path => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')); }"
-"""To another page, as the browser's back button goes."""
 
 
 def fill(page: Page, label: str, value: str) -> None:
@@ -119,8 +117,8 @@ def test_another_browser_sees_a_shared_run_but_cannot_stop_it(page: Page, browse
     ready(tab, page.url)
     tab.locator(".curves[data-rows]").wait_for()
     expect(tab.get_by_role("button", name="Stop")).to_have_count(0)
-    ready(tab, f"{app.url}/train")
-    tab.get_by_role("button", name="Train").wait_for()
+    turn(tab, "/train")
+    tab.get_by_role("button", name="Train", exact=True).wait_for()
     expect(tab.get_by_text("Your runs")).to_have_count(0)
     stranger.close()
     page.get_by_role("button", name="Stop").click()
@@ -143,7 +141,7 @@ def test_phone_width_has_no_sideways_scrolling(page: Page, app: App) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     ready(page, app.url)
     for path, title in PAGES.items():
-        page.evaluate(TURN, path)
+        turn(page, path)
         expect(page.locator("h1")).to_have_text(title)
         page.wait_for_load_state("networkidle")
         for scheme, colour in BACKGROUNDS.items():

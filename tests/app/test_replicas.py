@@ -7,7 +7,7 @@ from playwright.sync_api import Page
 
 from scripts.serving import serve
 from tests.app.conftest import App
-from tests.app.driving import eventually, ready
+from tests.app.driving import eventually, ready, turn
 from tests.app.test_browser import curve, start_digits
 
 
@@ -32,7 +32,7 @@ def test_what_one_app_starts_the_other_shows_and_stops(page: Page, app: App, rep
     eventually(lambda: len(curve(other)) > drawn)
     other.get_by_role("button", name="Stop").click()
     page.get_by_text("Stopped at").wait_for()
-    ready(other, f"{replica.url}/runs")
+    turn(other, "/runs")
     other.locator("[data-testid=stDataFrame] canvas").first.wait_for()
     assert run.recorded_status().state == "stopped"
 
