@@ -305,7 +305,10 @@ def test_a_bad_update_at_the_last_step_is_found(run: Run, break_at: Callable[[in
     [
         (replace(SMALL, device="cuda:99"), "device is 'cuda:99'"),
         (replace(SMALL, model=ModelConfig(latent=0)), "config.json: Latent dimension is 0"),
-        (replace(SMALL, dataset="mnist"), "MNIST could not be read or downloaded (no network). Put"),
+        (
+            replace(SMALL, dataset="mnist"),
+            "MNIST could not be read or downloaded (Error downloading train-images-idx3-ubyte.gz). Put",
+        ),
     ],
     ids=["device", "recipe", "data"],
 )

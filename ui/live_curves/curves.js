@@ -18,6 +18,8 @@ class Curves {
     for (const panel of this.panels) panel.addEventListener("toggle", () => this.rows.length && this.drawPanel(panel));
     this.reset("");
     this.line = new MomentLine(this);
+    this.looked = () => document.hidden || !this.plotly || this.poll();
+    document.addEventListener("visibilitychange", this.looked);
   }
 
   reset(url) {
@@ -173,6 +175,7 @@ class Curves {
 
   destroy() {
     this.gone = true;
+    document.removeEventListener("visibilitychange", this.looked);
     clearTimeout(this.timer);
     clearTimeout(this.telling);
     this.line.destroy();

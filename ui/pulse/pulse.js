@@ -6,6 +6,8 @@ const NEWS = ["state", "stopping", "pace", "traced"];
 class Pulse {
   constructor(root) {
     [this.words, this.track] = root.children;
+    this.looked = () => document.hidden || this.next(0);
+    document.addEventListener("visibilitychange", this.looked);
   }
 
   update(data, send) {
@@ -50,6 +52,7 @@ class Pulse {
 
   destroy() {
     this.gone = true;
+    document.removeEventListener("visibilitychange", this.looked);
     clearTimeout(this.timer);
   }
 }
