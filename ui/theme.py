@@ -1,6 +1,7 @@
 """The look: one palette for labels, the wordmark, the terms explained on hover, and the few styles Streamlit lacks."""
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -54,3 +55,8 @@ def apply_look() -> None:
     # images are ink on paper in the light theme, light on dark in the dark one
     ink = "mix-blend-mode: screen;" if dark() else "filter: invert(1); mix-blend-mode: multiply;"
     st.html(STYLE % {"ink": ink})
+
+
+def hundredths(*names: str) -> dict[str, Any]:
+    """Columns of a table whose numbers are shown with two decimals."""
+    return {name: st.column_config.NumberColumn(format="%.2f") for name in names}

@@ -13,6 +13,7 @@ from ui.runs.chosen import what_is_bounded
 from ui.sweeps import multiples
 from ui.sweeps.form import sweep_form
 from ui.sweeps.results import Standing, panels, standings, tables
+from ui.theme import hundredths
 from ui.words import clock, recipe_line
 from vae_core import sweeps
 from vae_core.datasets import label
@@ -23,8 +24,7 @@ from vae_core.sweeps import Sweep
 
 OFTEN = 2.0
 NEWEST = 8
-MEASURES = ("ELBO", "± (standard error)", "Rate (KL)", "Distortion")
-NUMBERS = {name: st.column_config.NumberColumn(format="%.2f") for name in MEASURES}
+NUMBERS = hundredths("ELBO", "± (standard error)", "Rate (KL)", "Distortion")
 
 
 def open_sweep(sweep_id: str) -> None:

@@ -10,6 +10,7 @@ import streamlit as st
 from ui.resources import CPU
 from ui.runs.chosen import Chosen, Picked, choose_group, comparable
 from ui.runs.differing import distinguished
+from ui.theme import hundredths
 from ui.words import signed
 from vae_core.comparing import BestOf, Interval, best_of
 from vae_core.config import Config
@@ -66,7 +67,7 @@ def show(chosen: Chosen) -> None:
         return
     with st.spinner("Drawing bootstrap samples …", show_time=True):
         rows = ranked(tuple((name, tuple(values)) for name, values in found.items()))
-    numbers = {name: st.column_config.NumberColumn(format="%.2f") for name in ("Best", "Mean")}
+    numbers = hundredths("Best", "Mean")
     st.dataframe([row(each) for each in rows], hide_index=True, column_config=numbers, key="best recipes")
     unfinished = sum(run.entry.state != "finished" for run in runs)
     st.caption(

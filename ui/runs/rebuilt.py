@@ -11,6 +11,7 @@ from ui.inspection import label_of, terms_of
 from ui.resources import CPU, Explored
 from ui.runs.chosen import Chosen, Picked, opened, what_is_bounded
 from ui.runs.pictures import Shown, side_by_side
+from ui.theme import hundredths
 from ui.tools.picking import kept
 from vae_core.datasets import DATASETS
 from vae_core.training import generator_for
@@ -54,7 +55,7 @@ def _compare(name: str, models: Sequence[tuple[Picked, Explored]], number: int) 
     original = Shown(f"Example {number}, “{label_of(first, number)}”", first.data.x[number])
     rebuilt = [Shown(run.label, thing.decode(thing.means[number][None])[0], run.look.colour) for run, thing in models]
     side_by_side(DATASETS[name], [original, *rebuilt], "same x pictures")
-    numbers = {name: st.column_config.NumberColumn(format="%.2f") for name in ("ELBO", "Reconstruction", "KL")}
+    numbers = hundredths("ELBO", "Reconstruction", "KL")
     rows = [row(run, thing, number) for run, thing in models]
     st.dataframe(rows, hide_index=True, column_config=numbers, key="same x terms")
     st.caption(
