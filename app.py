@@ -4,7 +4,10 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 if get_script_run_ctx(suppress_warning=True) is None:
-    from ui import server
+    from ui.threads import no_helpers
+
+    with no_helpers():  # when torch is loaded
+        from ui import server
 
     app = st.App(
         __file__,

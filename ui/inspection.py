@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ui.address import Pin
+from ui.address import Address, Pin
 from ui.latent_plane import Picture, PinMark, Place, Selection
 from ui.payload import shown
-from ui.planes import Opened, axis_name, on_plane, vector_of
+from ui.planes import Opened, axis_name, on_plane, vector_of, view_of
 from ui.resources import Explored, explored
 from ui.theme import TERMS
 from ui.words import nats, signed
@@ -78,29 +78,27 @@ def name_of(thing: Explored, pin: Pin) -> str:
 
 def pin_marks(opened: Opened) -> tuple[PinMark, ...]:
     """The tray: every pin decoded exactly by the server."""
-    address, thing = opened.address, opened.thing
+    address, plane = opened.address, opened.address.plane
     return tuple(
-        PinMark(
-            letter,
-            name_of(thing, pin),
-            place(opened, pin),
-            _drawn(opened.folder, opened.token, address.data, pin),
-            number == address.chosen,
-        )
+        PinMark(letter, *_kept(opened.folder, opened.token, plane, pin), number == address.chosen)
         for number, (letter, pin) in enumerate(zip(ascii_uppercase, address.pins, strict=False))
     )
 
 
 @lru_cache(maxsize=512)
 def decoded(folder: Path, version: str, data: str, pin: Pin) -> Float[Tensor, "D"]:
-    """What a pin decodes to, exactly: pins stay while others come."""
+    """What a pin decodes to, exactly."""
     thing = explored(folder, data)
     return thing.decode(vector_of(thing, pin)[None])[0]
 
 
-@lru_cache(maxsize=512)
-def _drawn(folder: Path, version: str, data: str, pin: Pin) -> str:
-    return encoded(decoded(folder, version, data, pin))
+@lru_cache(maxsize=8192)
+def _kept(folder: Path, version: str, plane: Address, pin: Pin) -> tuple[str, Place, str]:
+    """The title of a pin, where it lies on a plane, and its picture. A tray shows all its pins at every click, so
+    those of hundreds of visitors stay."""
+    thing = explored(folder, plane.data)
+    opened = Opened(folder, thing, view_of(folder, plane), plane)
+    return name_of(thing, pin), place(opened, pin), encoded(decoded(folder, version, plane.data, pin))
 
 
 def selection(opened: Opened) -> Selection | None:

@@ -4,7 +4,6 @@ import gc
 import re
 import secrets
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -33,9 +32,8 @@ from ui.resources import Explored
 from vae_core import runs
 from vae_core.datasets import DataUnavailable
 
-HANDOVER = 5e-4
-"""Seconds for which one thread may keep the interpreter while others wait: a click is answered by several hand-overs
-between its own thread and the server's, and with the default of 5 ms many visitors would mostly wait for those."""
+NEW_OBJECTS = 50_000
+"""How many more there must be for the garbage collector to look at them: every click makes and frees thousands."""
 
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 FRESH = {"Cache-Control": "no-store"}
@@ -285,10 +283,10 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     torch.set_num_threads(1)  # many short computations side by side, beside workers that train: more would only wait
     for dispatcher in resources.dispatchers().values():
         dispatcher.open()
-    sys.setswitchinterval(HANDOVER)
     _no_delay()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(NEW_OBJECTS)
     resources.landscape_of(resources.PRETRAINED / resources.PREFERRED)  # loaded before the first visitor asks for it
     yield {}
     for dispatcher in resources.dispatchers().values():

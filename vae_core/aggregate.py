@@ -4,6 +4,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from contourpy import contour_generator
@@ -40,6 +41,10 @@ class Aggregate:
     def loc(self) -> Float[Tensor, "N H"]:
         return self.components.loc
 
+    @cached_property
+    def _natural(self) -> Float[Tensor, "S N"]:
+        return _natural(self.components)
+
     def log_prob(self, z: Float[Tensor, "M H"]) -> Float[Tensor, "M"]:
         """log q(z), nats. One matrix product for all components at once; its memory is bounded."""
         parts = [_log_sum_exp(each, z.dtype) for each in self._each(z)]
@@ -57,9 +62,8 @@ class Aggregate:
 
     def _each(self, z: Float[Tensor, "M H"]) -> Iterator[Float[Tensor, "_ N"]]:
         """Log-densities of places under every component, some places at a time, in double precision."""
-        natural = _natural(self.components)
         for part in z.split(max(1, VALUES // len(self.loc))):
-            yield _statistics(part.double(), self.components) @ natural
+            yield _statistics(part.double(), self.components) @ self._natural
 
     def sample(self, n: int, *, generator: torch.Generator) -> Float[Tensor, "n H"]:
         chosen = torch.randint(len(self.loc), (n,), generator=generator, device=self.loc.device)

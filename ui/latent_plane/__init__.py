@@ -6,7 +6,7 @@ The heavy parts (`ui.payload`) it fetches from routes; what lies over them is sm
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +107,20 @@ export default (component) => {{
 _component = component("elbo_room.latent_plane", html=_read("plane.html"), css=_read("plane.css"), js=LOADER)
 
 
+def _said(selection: Selection) -> dict[str, Any]:
+    return {**vars(selection), "pictures": [vars(picture) for picture in selection.pictures]}
+
+
 def latent_plane(
     key: str, sources: Sources, overlay: Overlay | None = None, on_act: Callable[[], None] | None = None
 ) -> None:
     """Draws the plane. `on_act` is called after whatever one does on it, with the act in `act(key)`."""
+    over = overlay or Overlay()
     data: dict[str, Any] = {
-        **asdict(sources),
-        **asdict(overlay or Overlay()),
+        **vars(sources),
+        **vars(over),
+        "selection": over.selection and _said(over.selection),
+        "pins": tuple(vars(pin) for pin in over.pins),  # lists are searched for tables
         "palette": PALETTE,
         "pickable": on_act is not None,
     }
