@@ -1,6 +1,7 @@
 """The server around the pages: routes for heavy data, start-up, security headers, and whose browser it is."""
 
 import gc
+import json
 import re
 import secrets
 import socket
@@ -29,6 +30,7 @@ from ui.payload import decoder_message, plane_message, shown, snapshot_message
 from ui.planes import limits, view_of
 from ui.pulse import signs
 from ui.resources import Explored
+from ui.shared import Answer, for_all
 from vae_core import runs
 from vae_core.datasets import DataUnavailable
 
@@ -118,14 +120,14 @@ def plane_script(request: Request) -> Response:
     return Response(SCRIPT, media_type="text/javascript", headers=FOREVER)
 
 
-def metrics(request: Request) -> Response:
+def metrics(request: Request) -> Answer:
     """Reports appended since byte `from`, as JSON lines; the header X-Next says where to go on."""
     run = runs.find(request.path_params["run"])
     offset = _whole(request.query_params.get("from", "0"))
     if run is None or offset is None:
-        return refusal("No such run, or `from` is not a whole number of bytes.")
+        raise Refused("No such run, or `from` is not a whole number of bytes.")
     data, following = run.metrics(offset)
-    return Response(data, media_type="application/x-ndjson", headers={**FRESH, "X-Next": str(following)})
+    return Answer(data, "application/x-ndjson", {**FRESH, "X-Next": str(following)})
 
 
 def _run(request: Request) -> runs.Run:
@@ -136,34 +138,35 @@ def _run(request: Request) -> runs.Run:
     return run
 
 
-def pulse(request: Request) -> Response:
+def pulse(request: Request) -> Answer:
     """How far a run is, as `ui.pulse` tells it."""
     run = _run(request)
     try:
-        return JSONResponse(signs(run, run.status()), headers=FRESH)
+        told = signs(run, run.status())
     except runs.DamagedRun as error:
-        return refusal(str(error), 422)
+        raise Refused(str(error), 422) from error
+    return Answer(json.dumps(told).encode(), "application/json", FRESH)
 
 
-def snapshot(request: Request) -> Response:
+def snapshot(request: Request) -> Answer:
     """One moment of a run, as `ui.payload` packs it; along the axes `axes=i_j`, or else its own."""
     run = _run(request)
     step = _whole(request.path_params["step"])
     path = None if step is None else run.snapshot_path(step)
     if path is None or not path.is_file():
-        return refusal("No such snapshot.")
+        raise Refused("No such snapshot.")
     named = request.query_params.get("axes")
     axes = AXES.fullmatch(named or "")
     if named is not None and axes is None:
-        return refusal("axes must be two whole numbers, i_j.", 422)
+        raise Refused("axes must be two whole numbers, i_j.", 422)
     try:
         along = (int(axes[1]), int(axes[2])) if axes else None
         message = snapshot_message(run.config(), runs.load_tensors(path), along)
     except (runs.DamagedRun, KeyError) as error:
-        return refusal(f"The snapshot is damaged: {error}", 422)
+        raise Refused(f"The snapshot is damaged: {error}", 422) from error
     except ValueError as error:
-        return refusal(f"{error}.", 422)
-    return Response(message, media_type="application/octet-stream", headers=FOREVER)
+        raise Refused(f"{error}.", 422) from error
+    return Answer(message, "application/octet-stream", FOREVER)
 
 
 def _opened(request: Request) -> tuple[Path, Explored, Address]:
@@ -253,9 +256,9 @@ def refused(request: Request, error: Exception) -> Response:
 ROUTES = [
     Route("/api/plotly.js", plotly),
     Route("/api/latent_plane.js", plane_script),
-    Route("/api/runs/{run}/metrics", metrics),
-    Route("/api/runs/{run}/pulse", pulse),
-    Route("/api/runs/{run}/snapshots/{step}", snapshot),
+    Route("/api/runs/{run}/metrics", for_all(metrics)),
+    Route("/api/runs/{run}/pulse", for_all(pulse)),
+    Route("/api/runs/{run}/snapshots/{step}", for_all(snapshot)),
     Route("/api/models/{model}/plane", plane),
     Route("/api/models/{model}/layers/{layer}", layer),
     Route("/api/models/{model}/decoder", decoder),

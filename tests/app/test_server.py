@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import time
 import urllib.error
 import urllib.request
 from email.message import Message
@@ -17,6 +18,7 @@ from ui.layers import LAYER_MAKERS, SIDE
 from ui.payload import decoder_message, plane_message
 from ui.planes import limits, view_of
 from ui.resources import explored
+from ui.shared import MOMENT
 from vae_core.defaults import recipe
 from vae_core.runs import Run, Status
 
@@ -78,22 +80,26 @@ def test_metrics_are_served_from_an_offset_in_whole_lines(app: App, run: Run) ->
     ids=lambda part: part.state if isinstance(part, Status) else "",
 )
 def test_the_pulse_tells_how_far_a_run_is(app: App, run: Run, status: Status, text: str) -> None:
+    address = f"{app.url}/api/runs/{run.id}/pulse"
     with run.lock():
         run.write_status(status)
-        answer, body, headers = get(f"{app.url}/api/runs/{run.id}/pulse")
+        answer, body, headers = get(address)
         assert (answer, headers["cache-control"]) == (200, "no-store")
         told = json.loads(body)
         expected = {"state": status.state, "stopping": False, "pace": 0.0, "traced": 0, "step": status.step}
         assert told == {**expected, "done": pytest.approx(status.step / 70), "text": text}
         run.write_trace({"step": status.step})
         run.request("stop")
-        told = json.loads(get(f"{app.url}/api/runs/{run.id}/pulse")[1])
+        time.sleep(MOMENT)
+        told = json.loads(get(address)[1])
         assert told["stopping"]
         assert told["traced"] > 0
         assert (told["text"] == "Stopping: keeping the partial model …") == (status.state != "preparing")
-    assert json.loads(get(f"{app.url}/api/runs/{run.id}/pulse")[1])["state"] == "failed"
+    time.sleep(MOMENT)
+    assert json.loads(get(address)[1])["state"] == "failed"
     (run.folder / "status.json").write_text("{")
-    assert get(f"{app.url}/api/runs/{run.id}/pulse")[0] == 422
+    time.sleep(MOMENT)
+    assert get(address)[0] == 422
 
 
 @pytest.mark.parametrize(
