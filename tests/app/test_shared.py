@@ -76,6 +76,16 @@ def test_after_a_moment_it_is_read_again_but_not_twice_at_the_same_time() -> Non
     assert bodies(asyncio.run(ask())) == [b"1", b"1", b"2", b"3", b"3"]
 
 
+def test_nothing_is_not_kept() -> None:
+    found = iter([b"", b"", b"first", b"second"])
+    respond = for_all(lambda request: Answer(next(found), "text/plain", {}))
+
+    async def ask() -> list[Response]:
+        return [await respond(request()) for _ in range(4)]
+
+    assert bodies(asyncio.run(ask())) == [b"", b"", b"first", b"first"]
+
+
 def test_a_failure_is_told_to_all_and_forgotten_after_a_moment() -> None:
     reader = Reader()
     reader.fails = True
