@@ -9,19 +9,20 @@ import gc
 import os
 import signal
 import sys
-import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from select import select
 
 from vae_core import worker
 
 FORKS = sys.platform == "linux"
 """Elsewhere system libraries do not survive a fork: there a worker is a program of its own and imports for itself."""
 NICENESS = 10
-SPARE_DELAY = 0.5
-"""Seconds before the next worker warms up: it must not compete with the first points of the last one's run."""
+SPARE_DELAY = 2.0
+"""Seconds before the next worker warms up, unless it is needed before: it must not compete with the first points of the
+last one's run, and with the browser that draws them."""
 
 
 @dataclass
@@ -91,7 +92,7 @@ def main() -> None:
                 spare = Spare.born()
             with suppress(BrokenPipeError):  # an app that is gone already
                 os.write(1, b"%d\n" % spare.process)
-            time.sleep(SPARE_DELAY)
+            select([orders], [], [], SPARE_DELAY)
             spare = Spare.born()
     os._exit(0)  # the libraries' own ends take seconds
 
