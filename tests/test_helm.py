@@ -74,6 +74,22 @@ def test_a_paused_run_waits_with_a_checkpoint_and_goes_on_as_if_nothing_had_been
     assert_same_parameters(run, trained())
 
 
+def test_what_a_pause_has_looked_at_is_not_looked_at_again_when_the_run_is_stopped(run: Run) -> None:
+    def stop() -> None:
+        while run.recorded_status().state != "paused" or not run.checkpoints():
+            pass
+        run.request("stop")
+
+    watcher = threading.Thread(target=stop)
+    watcher.start()
+    assert train(run, at_step(10, lambda: run.request("pause"))).state == "stopped"
+    watcher.join()
+    looks = [row["step"] for row in strict_rows(run) if "held_out_elbo" in row]
+    assert looks.count(10) == 1
+    assert looks[-1] == 10
+    assert [path.name for path in run.checkpoints()] == ["000000010"]
+
+
 def test_the_clock_counts_training_and_no_pause(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     now, advance = [0.0], Trainer.advance
 

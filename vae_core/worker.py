@@ -98,6 +98,7 @@ class Recorder:
         self.last_row: Row = rows[-1] if rows else {}
         self.said = self.held = reported_config(run.config(), rows)
         self.axes = last_axes(run)
+        self.looked = -1  # the step of the last look
         self.writing = 0.0
         self.before = status.seconds
         self.start = time.monotonic()
@@ -194,7 +195,7 @@ class Recorder:
             raise diverged(f"The held-out ELBO became {result.elbo}", self.latest)
         moment = snapshot(self.trainer.config, self.trainer.model, self.held_out, self.axes)
         first, second = moment["axes"].tolist()
-        self.axes = (first, second)
+        self.axes, self.looked = (first, second), self.trainer.step
         self.run.write_snapshot(self.trainer.step, moment)
         rates = moment["weights"].tolist() if moment["by_rate"] else []
         end = time.monotonic()
@@ -225,8 +226,10 @@ class Recorder:
         self.checkpoint_clock.restart(end, cost=end - begin)
 
     def finish(self, state: str, reason: str = "") -> None:
-        """Who stops a run does not wait for a look at all of the held-out data."""
-        self.report(look=True, whole=state == "finished")
+        """Who stops a run does not wait for a look at all of the held-out data, nor at what a pause has looked at."""
+        whole = state == "finished"
+        if whole or self.looked != self.trainer.step:
+            self.report(look=True, whole=whole)
         self.checkpoint()
         self.status = replace(self.status, state=state, reason=reason)
         self.run.write_status(self.status)
