@@ -12,7 +12,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import torch
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -283,7 +282,6 @@ def _no_delay() -> None:
 async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     # with a folder named pages, the first session of a server would look for flat pages and refuse a deep link
     PagesManager.uses_pages_directory = False
-    torch.set_num_threads(1)  # many short computations side by side, beside workers that train: more would only wait
     for dispatcher in resources.dispatchers().values():
         dispatcher.open()
     _no_delay()

@@ -2,7 +2,8 @@
 
 Streamlit answers every click in a thread of its own, and OpenMP gives every thread that computes a team of helpers, as
 many as there are cores, whatever `torch.set_num_threads` said in another thread. To make a team for one small `exp`,
-and to wait for it, takes up to 8 ms on two cores; `exp` itself takes 0.01 ms.
+and to wait for it, takes up to 8 ms on two cores; `exp` itself takes 0.01 ms. Large computations go without helpers
+too: there are many side by side, beside workers that train.
 """
 
 import os
