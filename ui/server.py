@@ -8,8 +8,10 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any
 
 from starlette.middleware import Middleware
@@ -19,6 +21,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.runtime.pages_manager import PagesManager
 
+import ui
 from ui import resources
 from ui.address import DATA, Address, read, read_number
 from ui.inspection import decoded
@@ -278,6 +281,13 @@ def _no_delay() -> None:
             thing.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def _import_all() -> None:
+    """What else the first visit of a page would import, and Streamlit at the first click: up to 0.3 s each, in which
+    everybody waits."""
+    for name in (*(found.name for found in walk_packages(ui.__path__, f"{ui.__name__}.")), "pandas", "streamlit.emojis"):
+        import_module(name)
+
+
 @asynccontextmanager
 async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     # with a folder named pages, the first session of a server would look for flat pages and refuse a deep link
@@ -285,6 +295,7 @@ async def lifespan(app: Any) -> AsyncIterator[dict[str, Any]]:
     for dispatcher in resources.dispatchers().values():
         dispatcher.open()
     _no_delay()
+    _import_all()
     gc.collect()
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS)
