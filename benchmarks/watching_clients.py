@@ -7,12 +7,15 @@ turns the curves from epochs to seconds and back. One process of its own: `bench
 import argparse
 import asyncio
 import json
+import math
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+
+from websockets.exceptions import WebSocketException
 
 from benchmarks.latency import spread, within
 from benchmarks.visitors import Visitor, visiting
@@ -32,7 +35,7 @@ TARGET = 200.0
 
 @dataclass(frozen=True)
 class Load:
-    """How many clients watch which runs for how many seconds, and how often each clicks."""
+    """How many clients watch which runs, for how many seconds each clicks when all are there, and how often."""
 
     url: str
     runs: tuple[str, ...]
@@ -84,7 +87,8 @@ class Watch:
     offset: int = 0
     look: dict[str, Any] | None = None
     told: float = 0.0
-    renewal: asyncio.Future[None] = field(default_factory=asyncio.Future)
+    renewal: asyncio.Task[None] | None = None
+    doing: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def pulse(self, line: Line) -> None:
         signs = json.loads((await self._get(line, "pulse"))[1])
@@ -96,13 +100,16 @@ class Watch:
         headers, body = await self._get(line, f"metrics?from={self.offset}")
         self.offset = int(headers["x-next"])
         looks = [row for row in map(json.loads, body.splitlines()) if "held_out_elbo" in row]
-        if looks and looks[-1]["step"] != self.visitor.parts[CURVES].data["look"]:
-            await self._get(line, f"snapshots/{looks[-1]['step']}")
-            now, before = looks[-1], self.look or looks[-1]
-            self.look, apart = now, min(SPREAD, (now["seconds"] - before["seconds"]) / 2)
-            self.renewal.cancel()
+        if not looks:
+            return
+        before, now = [self.look or looks[0], *looks][-2:]
+        self.look, apart = now, min(SPREAD, (now["seconds"] - before["seconds"]) / 2)
+        if now["step"] != self.visitor.parts[CURVES].data["look"]:
+            await self._get(line, f"snapshots/{now['step']}")
+            if self.renewal is not None:
+                self.renewal.cancel()
             wait = max(self.told + WORDS - time.monotonic(), apart * random.random())
-            self.renewal = asyncio.create_task(self.renew(wait, now["step"]))
+            self.renewal = self.begin(self.renew(wait, now["step"]))
 
     async def renew(self, wait: float, step: int) -> None:
         await asyncio.sleep(wait)
@@ -123,18 +130,37 @@ class Watch:
         self.asked.append(1e3 * (time.perf_counter() - begin))
         return found
 
-    async def again(self, act: Callable[[Line], Awaitable[None]], every: float, first: float) -> None:
-        """Until the time is over, each after the last has been answered; the first after so many seconds."""
+    async def again(
+        self, act: Callable[[Line], Awaitable[None]], every: float, first: float, seconds: float = math.inf
+    ) -> None:
+        """For so many seconds, each after the last has been answered; the first after `first`."""
         loop, line = asyncio.get_running_loop(), Line(self.load.url)
-        end = loop.time() + self.load.seconds
-        due = loop.time() + first
+        end, due = loop.time() + seconds, loop.time() + first
         while due < end:
             await asyncio.sleep(max(0.0, due - loop.time()))
-            try:
-                await act(line)
-            except (OSError, RuntimeError, TimeoutError, asyncio.IncompleteReadError) as error:
-                self.visitor.errors.append(repr(error))
+            await self._counted(act(line))
             due = max(due + every, loop.time())
+
+    def begin(self, what: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Something that goes on beside the rest."""
+        task = asyncio.create_task(self._counted(what))
+        self.doing.add(task)
+        task.add_done_callback(self.doing.discard)
+        return task
+
+    async def end(self) -> None:
+        """Nothing goes on any more."""
+        left = list(self.doing)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _counted(self, what: Awaitable[None]) -> None:
+        """What goes wrong is an error of this client, who goes on."""
+        try:
+            await what
+        except (OSError, RuntimeError, WebSocketException, asyncio.IncompleteReadError) as error:
+            self.visitor.errors.append(repr(error))
 
 
 async def _watch(load: Load, number: int, everybody: asyncio.Barrier) -> tuple[float, Watch]:
@@ -142,15 +168,14 @@ async def _watch(load: Load, number: int, everybody: asyncio.Barrier) -> tuple[f
     async with visiting(load.url, f"run={run}") as visitor:
         await asyncio.sleep(number / ARRIVALS)
         opened = await visitor.open(PAGE)
-        await everybody.wait()
         watch = Watch(load, run, visitor)
         own = min(visitor.repeated.values(), default=load.seconds)
-        await asyncio.gather(
-            watch.again(watch.pulse, EVERY, share * EVERY),
-            watch.again(watch.reports, EVERY, share * EVERY),
-            watch.again(watch.click, load.every, share * load.every),
-            watch.again(watch.own, own, share * own),
-        )
+        looks = ((watch.pulse, EVERY), (watch.reports, EVERY), (watch.own, own))
+        for act, every in looks:
+            watch.begin(watch.again(act, every, share * every))
+        await everybody.wait()
+        await watch.again(watch.click, load.every, share * load.every, load.seconds)
+        await watch.end()
         return opened, watch
 
 
