@@ -6,6 +6,7 @@ turns the curves from epochs to seconds and back. One process of its own: `bench
 
 import argparse
 import asyncio
+import gzip
 import json
 import math
 import random
@@ -24,9 +25,9 @@ PAGE, PULSE, CURVES, AXIS = "train", "elbo_room.pulse", "elbo_room.live_curves",
 AXES = ("by seconds of training", "by epoch")
 EVERY = 1.0
 """Seconds between two looks at the pulse, and two at the reports."""
-WORDS, SPREAD = 2.0, 8.0
-"""The words are renewed at most so often, and after a time by chance of up to half of that between two looks, or of
-SPREAD: all as the scripts of the page have it."""
+WORDS, TURN = 2.0, 0.05
+"""The words are renewed at most so often, and each who watches has a turn of so many seconds, as the scripts of the
+page have it."""
 ARRIVALS = 5.0
 """Clients that open the page a second."""
 TARGET = 200.0
@@ -65,13 +66,13 @@ class Line:
     async def _ask(self, path: str) -> tuple[dict[str, str], bytes]:
         if self._writer is None:
             raise ConnectionError("not yet open")
-        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
+        self._writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\nAccept-Encoding: gzip\r\n\r\n".encode())
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode().splitlines()
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
         body = await self._reader.readexactly(int(headers["content-length"]))
         if " 200 " not in head[0]:
             raise RuntimeError(f"{path}: {head[0]}")
-        return headers, body
+        return headers, gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
 
 
 @dataclass
@@ -85,9 +86,9 @@ class Watch:
     asked: list[float] = field(default_factory=list)
     renewed: int = 0
     offset: int = 0
-    look: dict[str, Any] | None = None
+    newest: int = 0
     told: float = 0.0
-    renewal: asyncio.Task[None] | None = None
+    telling: bool = False
     doing: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def pulse(self, line: Line) -> None:
@@ -100,22 +101,22 @@ class Watch:
         headers, body = await self._get(line, f"metrics?from={self.offset}")
         self.offset = int(headers["x-next"])
         looks = [row for row in map(json.loads, body.splitlines()) if "held_out_elbo" in row]
-        if not looks:
+        if not looks or looks[-1]["step"] == self.visitor.parts[CURVES].data["look"]:
             return
-        before, now = [self.look or looks[0], *looks][-2:]
-        self.look, apart = now, min(SPREAD, (now["seconds"] - before["seconds"]) / 2)
-        if now["step"] != self.visitor.parts[CURVES].data["look"]:
-            await self._get(line, f"snapshots/{now['step']}")
-            if self.renewal is not None:
-                self.renewal.cancel()
-            wait = max(self.told + WORDS - time.monotonic(), apart * random.random())
-            self.renewal = self.begin(self.renew(wait, now["step"]))
+        self.newest, turns = looks[-1]["step"], TURN * int(headers["x-askers"])
+        await self._get(line, f"snapshots/{self.newest}")
+        if not self.telling:
+            self.telling = True
+            again = self.told + max(WORDS, turns) - time.monotonic()
+            self.begin(self.renew(max(again, turns * random.random())))
 
-    async def renew(self, wait: float, step: int) -> None:
+    async def renew(self, wait: float) -> None:
         await asyncio.sleep(wait)
-        self.told = time.monotonic()
-        await self.visitor.trigger(CURVES, "look", step)
-        self.renewed += 1
+        self.telling = False
+        if self.newest != self.visitor.parts[CURVES].data["look"]:
+            self.told = time.monotonic()
+            await self.visitor.trigger(CURVES, "look", self.newest)
+            self.renewed += 1
 
     async def click(self, line: Line) -> None:
         self.clicks.append(await self.visitor.choose(AXIS, AXES[len(self.clicks) % 2]))

@@ -45,12 +45,11 @@ def _notes(folder: Path, looked: tuple[int, float] | None, changed: Stamp) -> tu
 
 def show_notes(notes: Sequence[Note]) -> None:
     """At most three notes; the rest can be unfolded."""
-    for note in notes[:SHOWN]:
-        _show(note)
+    if notes:
+        st.markdown(_written(notes[:SHOWN]))
     if notes[SHOWN:]:
         with st.expander("More about these curves", key="more notes"):
-            for note in notes[SHOWN:]:
-                _show(note)
+            st.markdown(_written(notes[SHOWN:]))
 
 
 def spoken(notes: Sequence[Note]) -> str:
@@ -58,6 +57,7 @@ def spoken(notes: Sequence[Note]) -> str:
     return f"Notes on the curves: {'; '.join(note.title for note in notes[:SHOWN])}." if notes else ""
 
 
-def _show(note: Note) -> None:
-    sign = ":orange[:material/warning:] " if note.serious else ""
-    st.markdown(f"{sign}**{note.title}.** {note.text}")
+def _written(notes: Sequence[Note]) -> str:
+    """A paragraph each, in one element: many who watch have them drawn again and again."""
+    sign = ":orange[:material/warning:] "
+    return "\n\n".join(f"{sign if note.serious else ''}**{note.title}.** {note.text}" for note in notes)

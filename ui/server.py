@@ -108,13 +108,14 @@ def _whole(text: str) -> int | None:
 
 
 @lru_cache(maxsize=1)
-def _plotly() -> bytes:
-    return (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
+def _plotly() -> Answer:
+    found = files("plotly") / "package_data" / "plotly.min.js"
+    return Answer(found.read_bytes(), "text/javascript", FOREVER)
 
 
 def plotly(request: Request) -> Response:
     """The plotly.js that the plotly package ships."""
-    return Response(_plotly(), media_type="text/javascript", headers=FOREVER)
+    return _plotly().response(request)
 
 
 def plane_script(request: Request) -> Response:
@@ -150,6 +151,10 @@ def pulse(request: Request) -> Answer:
     return Answer(json.dumps(told).encode(), "application/json", FRESH)
 
 
+def _answer(body: bytes) -> Answer:
+    return Answer(body, "application/octet-stream", FOREVER)
+
+
 def snapshot(request: Request) -> Answer:
     """One moment of a run, as `ui.payload` packs it; along the axes `axes=i_j`, or else its own."""
     run = _run(request)
@@ -168,7 +173,7 @@ def snapshot(request: Request) -> Answer:
         raise Refused(f"The snapshot is damaged: {error}", 422) from error
     except ValueError as error:
         raise Refused(f"{error}.", 422) from error
-    return Answer(message, "application/octet-stream", FOREVER)
+    return _answer(message)
 
 
 def _opened(request: Request) -> tuple[Path, Explored, Address]:
@@ -189,22 +194,18 @@ def _opened(request: Request) -> tuple[Path, Explored, Address]:
     return folder, thing, address
 
 
-def _answer(body: bytes) -> Response:
-    return Response(body, media_type="application/octet-stream", headers=FOREVER)
-
-
 def plane(request: Request) -> Response:
     """A latent plane of a trained model, in the words of `ui.address`, as `ui.payload` packs it."""
     folder, _, address = _opened(request)
     try:
-        return _answer(_plane(folder, resources.version(folder), address.plane))
+        return _plane(folder, resources.version(folder), address.plane).response(request)
     except ValueError as error:
         return refusal(f"{error}.", 422)
 
 
 @lru_cache(maxsize=8)
-def _plane(folder: Path, version: str, address: Address) -> bytes:
-    return plane_message(resources.explored(folder, address.data), view_of(folder, address))
+def _plane(folder: Path, version: str, address: Address) -> Answer:
+    return _answer(plane_message(resources.explored(folder, address.data), view_of(folder, address)))
 
 
 def layer(request: Request) -> Response:
@@ -217,7 +218,8 @@ def layer(request: Request) -> Response:
         view = view_of(folder, address)
         if view.plane is None:
             return refusal("This view cannot be decoded, so that nothing can be said between its points.", 422)
-        return _answer(layer_message(name, thing, view, view.plane, resources.landscape_of(folder).result()))
+        found = layer_message(name, thing, view, view.plane, resources.landscape_of(folder).result())
+        return _answer(found).response(request)
     except ValueError as error:
         return refusal(f"{error}.", 422)
 
@@ -225,7 +227,9 @@ def layer(request: Request) -> Response:
 def decoder(request: Request) -> Response:
     """The weights of a small decoder."""
     message = decoder_message(_opened(request)[1])
-    return refusal("This decoder is too large to travel, or no plain MLP.") if message is None else _answer(message)
+    if message is None:
+        return refusal("This decoder is too large to travel, or no plain MLP.")
+    return _answer(message).response(request)
 
 
 def example(request: Request) -> Response:
@@ -234,7 +238,7 @@ def example(request: Request) -> Response:
     number = _whole(request.query_params.get("i", ""))
     if number is None or number >= len(thing.data):
         return refusal(f"i must be a whole number from 0 to {len(thing.data) - 1}.", 422)
-    return _answer(shown(thing.data.x[number]).numpy().tobytes())
+    return _answer(shown(thing.data.x[number]).numpy().tobytes()).response(request)
 
 
 def decode(request: Request) -> Response:
@@ -247,7 +251,8 @@ def decode(request: Request) -> Response:
         return refusal(f"{error}.", 422)
     if drawn.plane is None or len(at) != 2:
         return refusal("at must be two coordinates, u_v, of a plane that can be decoded.", 422)
-    return _answer(shown(decoded(folder, resources.version(folder), address.data, drawn.pin(at))).numpy().tobytes())
+    pixels = decoded(folder, resources.version(folder), address.data, drawn.pin(at))
+    return _answer(shown(pixels).numpy().tobytes()).response(request)
 
 
 def refused(request: Request, error: Exception) -> Response:
@@ -284,7 +289,11 @@ def _no_delay() -> None:
 def _import_all() -> None:
     """What else the first visit of a page would import, and Streamlit at the first click: up to 0.3 s each, in which
     everybody waits."""
-    for name in (*(found.name for found in walk_packages(ui.__path__, f"{ui.__name__}.")), "pandas", "streamlit.emojis"):
+    for name in (
+        *(found.name for found in walk_packages(ui.__path__, f"{ui.__name__}.")),
+        "pandas",
+        "streamlit.emojis",
+    ):
         import_module(name)
 
 

@@ -1,7 +1,11 @@
 """Routes and headers of the real server."""
 
+import gzip
 import json
+import os
 import secrets
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -11,6 +15,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pytest
 
+from scripts.serving import PROJECT
 from tests.app.conftest import App
 from tests.app.messages import opened, unpacked
 from ui.address import read
@@ -19,6 +24,7 @@ from ui.payload import decoder_message, plane_message
 from ui.planes import limits, view_of
 from ui.resources import explored
 from ui.shared import MOMENT
+from vae_core import runs
 from vae_core.defaults import recipe
 from vae_core.runs import Run, Status
 
@@ -52,6 +58,37 @@ def test_every_response_carries_the_security_headers(app: App) -> None:
         _, _, headers = get(app.url + path)
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_heavy_answers_travel_packed_where_that_makes_them_smaller(app: App) -> None:
+    sizes = {}
+    for path in ("plotly.js", "models/digits-2d/plane", "models/digits-2d/decoder"):
+        url = f"{app.url}/api/{path}"
+        _, plain, said = get(url)
+        _, sent, headers = get(url, **{"Accept-Encoding": "gzip"})
+        assert said["content-encoding"] == "identity"
+        if headers["content-encoding"] == "gzip":
+            assert gzip.decompress(sent) == plain
+        sizes[path] = len(sent) / len(plain)
+    assert sizes["plotly.js"] < 0.4
+    assert sizes["models/digits-2d/plane"] < 0.8
+    assert sizes["models/digits-2d/decoder"] == 1.0
+
+
+def test_before_the_first_visitor_all_is_imported_that_pages_need(app: App) -> None:
+    """Up to 0.3 s each, that the first would wait for, and all others beside."""
+    look = (
+        "import asyncio, sys, app\n"
+        "async def live():\n"
+        "    async with app.server.lifespan(None):\n"
+        "        print(*sys.modules)\n"
+        "asyncio.run(live())"
+    )
+    command = [sys.executable, "-c", look]
+    environment = {**os.environ, runs.RUNS_VARIABLE: str(app.runs)}
+    said = subprocess.run(command, cwd=PROJECT, env=environment, check=True, capture_output=True, text=True).stdout
+    needed = {"pandas", "plotly", "streamlit.emojis", "ui.tools", "ui.runs.chosen", "ui.sweeps.form", "ui.live_curves"}
+    assert not needed - set(said.split())
 
 
 def test_a_new_browser_gets_an_owner_key_that_scripts_cannot_read(app: App) -> None:

@@ -1,18 +1,21 @@
-"""Tests of ui.shared: one reading serves all who ask within a moment."""
+"""Tests of ui.shared: one reading serves all who ask within a moment, packed once."""
 
 import asyncio
+import gzip
+import random
 import time
 
 import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ui.shared import MOMENT, Answer, for_all
+from ui.shared import ASKERS, MOMENT, SMALL, Answer, Crowd, for_all
 
 
-def request(query: str = "") -> Request:
-    scope = {"type": "http", "method": "GET", "path": "/a", "query_string": query.encode(), "headers": []}
-    return Request({**scope, "server": ("127.0.0.1", 1), "scheme": "http"})
+def request(query: str = "", takes: str = "gzip, deflate, br") -> Request:
+    scope = {"type": "http", "method": "GET", "path": "/a", "query_string": query.encode()}
+    headers = [(b"accept-encoding", takes.encode())]
+    return Request({**scope, "server": ("127.0.0.1", 1), "scheme": "http", "headers": headers})
 
 
 class Reader:
@@ -116,3 +119,34 @@ def test_who_goes_away_does_not_take_the_answer_from_the_others() -> None:
 
     assert bodies([asyncio.run(ask())]) == [b"1"]
     assert reader.read == 1
+
+
+def test_each_is_told_how_many_ask() -> None:
+    respond = for_all(Reader(0))
+
+    async def ask() -> list[Response]:
+        return [await respond(request(query)) for query in ("b", "c", "b")]
+
+    assert [response.headers[ASKERS] for response in asyncio.run(ask())] == ["1", "2", "3"]
+
+
+def test_a_crowd_is_who_asked_within_a_second() -> None:
+    crowd = Crowd()
+    assert [crowd.one_more(now) for now in (5.0, 5.5, 5.9, 6.2, 6.6, 9.0)] == [1, 2, 3, 3, 3, 1]
+
+
+def test_what_packs_well_is_sent_packed_to_who_takes_it() -> None:
+    body = b"the same again and again " * 100
+    answer = Answer(body, "text/plain", {"x-name": "value"})
+    packed, plain = answer.response(request()), answer.response(request(takes="br"))
+    assert packed.headers["content-encoding"] == "gzip"
+    assert len(packed.body) == int(packed.headers["content-length"]) < len(body) / 5
+    assert gzip.decompress(packed.body) == body
+    assert (plain.headers["content-encoding"], plain.body) == ("identity", body)
+    assert {(r.headers["vary"], r.headers["x-name"]) for r in (packed, plain)} == {("Accept-Encoding", "value")}
+
+
+@pytest.mark.parametrize("body", [b"", b"a" * (SMALL - 1), random.Random(0).randbytes(100_000)])
+def test_what_is_small_or_packs_badly_is_sent_as_it_is(body: bytes) -> None:
+    response = Answer(body, "text/plain", {}).response(request())
+    assert (response.headers["content-encoding"], response.body) == ("identity", body)

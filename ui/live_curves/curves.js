@@ -3,8 +3,9 @@
 const EAGER = 50, POLL = 1000, HIDDEN = 5000;
 // of a page's time no more than a twentieth goes into drawing, however slow or busy the machine
 const SHARE = 20;
-// the words about the curves are renewed at most so often; many who watch do it one after the other, not all at once
-const WORDS = 2000, SPREAD = 8000;
+// the words about the curves are renewed at most so often; many who watch do it one after the other, each in a turn of
+// so many milliseconds
+const WORDS = 2000, TURN = 50;
 const CONFIG = { displayModeBar: false, responsive: true };
 
 // a first chart takes long: what was drawn so far is shown before the next one begins
@@ -61,6 +62,7 @@ class Curves {
     const response = await fetch(`${url}?from=${offset - last.length}`).catch(() => null);
     if (this.gone || url !== this.url || offset !== this.offset) return;
     if (response?.ok) {
+      this.askers = +response.headers.get("X-Askers");
       const next = +response.headers.get("X-Next"), text = await response.text();
       if (offset !== this.offset) return;
       if (!text.startsWith(last)) {
@@ -86,11 +88,20 @@ class Curves {
     const look = reports.findLast((row) => "held_out_elbo" in row);
     if (!look || !this.data.active || look.step === this.data.look) return;
     window.dispatchEvent(new CustomEvent("elbo-room-look", { detail: { base: this.url.replace("metrics", ""), step: look.step } }));
-    clearTimeout(this.telling);
-    const before = this.rows.findLast((row) => "held_out_elbo" in row && row.step < look.step);
-    const apart = Math.min(SPREAD, 500 * (look.seconds - (before?.seconds ?? look.seconds)));
-    const wait = Math.max((this.told ?? -Infinity) + WORDS - performance.now(), apart * Math.random());
-    this.telling = setTimeout(() => { this.told = performance.now(); this.send(look.step); }, wait);
+    this.tell(look.step);
+  }
+
+  // has the words renewed soon, for the newest look there is by then
+  tell(step) {
+    this.newest = step;
+    if (this.telling) return;
+    const all = TURN * this.askers, again = (this.told ?? -Infinity) + Math.max(WORDS, all);
+    this.telling = setTimeout(() => {
+      this.telling = undefined;
+      if (this.newest === this.data.look) return;
+      this.told = performance.now();
+      this.send(this.newest);
+    }, Math.max(again - performance.now(), all * Math.random()));
   }
 
   // what all charts share, with the marks of settings that changed
