@@ -62,19 +62,27 @@ def example_terms(
 
     Raises ValueError for data outside the likelihood's support.
     """
+    return _terms_and_means(model, x, draws, generator)[0]
+
+
+def _terms_and_means(
+    model: HelmholtzMachine, x: Float[Tensor, "N D"], draws: int, generator: torch.Generator
+) -> tuple[ExampleTerms, Float[Tensor, "N H"]]:
+    """The ELBO's terms for each example, and the mean of its q(h_1 | x), on which they rest."""
     require_support(model, x)
-    reconstruction, rate = [], []
+    reconstruction, rate, means = [], [], []
     for chunk in _chunks(x):
         inference = model.infer(chunk, draws, generator=generator)
-        prior = model.prior()
-        if len(inference.q) == 1 and has_closed_form_kl(inference.q[0], prior):
+        prior, first = model.prior(), inference.q[0]
+        if len(inference.q) == 1 and has_closed_form_kl(first, prior):
             reconstruction.append(model.log_lik(chunk, inference.h).mean(0))
-            rate.append(kl(inference.q[0], prior))
+            rate.append(kl(first, prior))
         else:
             terms = model.terms(chunk, inference)
             reconstruction.append(terms.log_lik.mean(0))
             rate.append(terms.kl.mean(0))
-    return ExampleTerms(torch.cat(reconstruction), torch.cat(rate))
+        means.append(first.mean)
+    return ExampleTerms(torch.cat(reconstruction), torch.cat(rate)), torch.cat(means)
 
 
 @torch.no_grad()
@@ -102,8 +110,8 @@ def evaluate(
 ) -> Evaluation:
     """Held-out ELBO and its parts. `observe` turns stored values into what the likelihood sees, once per example."""
     seen = observe(x, generator=generator)
-    terms = example_terms(model, seen, draws, generator=generator)
-    active = int(count_active(code_means(model, seen)))
+    terms, means = _terms_and_means(model, seen, draws, generator)
+    active = int(count_active(means))
     (elbo, elbo_se), (rate, rate_se), (reconstruction, reconstruction_se) = map(
         mean_and_error, (terms.elbo, terms.rate, terms.reconstruction)
     )
