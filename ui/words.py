@@ -1,5 +1,7 @@
 """Values to words, the same on every page."""
 
+from functools import lru_cache
+
 from vae_core.bounds import BOUNDS
 from vae_core.config import Config, ObjectiveConfig
 from vae_core.datasets import DATASETS
@@ -40,6 +42,7 @@ def disk_line(used: int, most: int) -> str:
     return f"They take {used / MEGABYTE:,.0f} MB of disk; {most:,} MB is the most."
 
 
+@lru_cache(maxsize=16_384)
 def recipe_line(config: Config) -> str:
     """A recipe in one line."""
     model, schedule, objective = config.model, config.schedule, config.objective

@@ -154,8 +154,10 @@ class Run:
 
     @property
     def owner(self) -> str:
-        path = self.folder / "owner"
-        return path.read_text(encoding="utf-8") if path.is_file() else ""
+        try:
+            return (self.folder / "owner").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
 
     def lock(self) -> AbstractContextManager[None]:
         """Held by the worker. The system releases it at its death, however it dies. Raises BlockingIOError if held."""
@@ -372,8 +374,11 @@ def find(run_id: str) -> Run | None:
 def listed_all() -> list[Run]:
     """Everybody's runs, newest first, damaged ones included."""
     root = runs_root()
-    folders = [p for p in root.iterdir() if p.is_dir() and RUN_ID.fullmatch(p.name)] if root.is_dir() else []
-    return [Run(folder) for folder in sorted(folders, reverse=True)]
+    if not root.is_dir():
+        return []
+    with os.scandir(root) as found:
+        names = [entry.name for entry in found if RUN_ID.fullmatch(entry.name) and entry.is_dir()]
+    return [Run(root / name) for name in sorted(names, reverse=True)]
 
 
 def listed(owner: str = "") -> list[Run]:

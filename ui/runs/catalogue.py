@@ -48,15 +48,16 @@ class Entry:
 
 def catalogue(owner: str, linked: Sequence[str]) -> list[Entry]:
     """The owner's runs, the newest first, then those that a link names, then the shipped models."""
-    own = [_own(brief) for brief in overviews(owner)] if owner else []
+    root = runs_root()
+    own = [_own(brief, root / brief.id) for brief in overviews(owner)] if owner else []
     known = {entry.id for entry in own}
     shipped = pretrained_names()
     others = [name for name in linked if name not in known and name not in shipped]
     return own + [_entry(name, LINKED) for name in others if locate(name)] + [_entry(n, SHIPPED) for n in shipped]
 
 
-def _own(brief: Overview) -> Entry:
-    return Entry(brief, runs_root() / brief.id, IMPORTED if IMPORTED in brief.marks.tags else OWN)
+def _own(brief: Overview, folder: Path) -> Entry:
+    return Entry(brief, folder, IMPORTED if IMPORTED in brief.marks.tags else OWN)
 
 
 def _entry(name: str, origin: str) -> Entry:
