@@ -45,6 +45,9 @@ class Curves {
       train: style.getPropertyValue("--st-primary-color"), font: style.fontFamily, ...data.colours };
     this.root.style.setProperty("--train", this.look.train);
     this.root.style.setProperty("--held", this.look.held);
+    const drawing = JSON.stringify([data.url, data.axis, data.active, this.look]);
+    if (drawing === this.drawing) return; // other words beside the same curves
+    this.drawing = drawing;
     if (this.rows.length) this.draw();
     this.poll();
   }
