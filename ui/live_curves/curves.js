@@ -1,12 +1,14 @@
 // Curves of a run: fetches reports as JSON lines from where it left off and redraws Plotly charts in place.
 
 const EAGER = 50, POLL = 1000, HIDDEN = 5000;
-// of a page's time no more than a twentieth goes into drawing, however slow or busy the machine
-const SHARE = 20;
+// of a page's time no more than a fortieth goes into drawing, however slow or busy the machine
+const SHARE = 40;
 // the words about the curves are renewed at most so often; many who watch do it one after the other, each in a turn of
 // so many milliseconds
 const WORDS = 2000, TURN = 50;
 const CONFIG = { displayModeBar: false, responsive: true };
+// pixels beyond the window within which a chart is kept up with a run that trains
+const NEAR = 200;
 
 // a first chart takes long: what was drawn so far is shown before the next one begins
 const painted = () => new Promise((resolve) =>
@@ -86,7 +88,7 @@ class Curves {
   add(reports) {
     this.rows.push(...reports);
     const begin = performance.now(), first = !this.drawn; // which takes long, and comes once
-    this.draw();
+    this.draw(first || !this.data.active);
     this.cost = first ? 0 : performance.now() - begin;
     const look = reports.findLast((row) => "held_out_elbo" in row);
     if (!look || !this.data.active || look.step === this.data.look) return;
@@ -111,13 +113,14 @@ class Curves {
   layout(own) {
     const axis = this.data.axis, { ink, line, font } = this.look;
     return {
-      margin: { l: 8, r: 8, t: 6, b: 8 }, showlegend: false, uirevision: axis, dragmode: "zoom", hovermode: "x unified",
+      margin: { l: 8, r: 8, t: 6, b: 24 }, showlegend: false, uirevision: axis, dragmode: "zoom", hovermode: "x unified",
       paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink, family: font, size: 11 },
-      xaxis: { gridcolor: line, zeroline: false, linecolor: line, automargin: true }, ...this.marks(axis, ink), ...own,
+      xaxis: { gridcolor: line, zeroline: false, linecolor: line }, ...this.marks(axis, ink), ...own,
     };
   }
 
-  async draw() {
+  async draw(everything = true) {
+    this.everything = everything;
     for (const name of ["elbo", "reconstruction", "kl"]) {
       if (!this.drawn && name !== "elbo") await painted();
       this.drawCurve(name);
@@ -126,6 +129,11 @@ class Curves {
     for (const panel of this.panels) this.drawPanel(panel);
     this.root.dataset.rows = this.rows.length;
     this.line.place();
+  }
+
+  show(chart, traces, layout) {
+    const { top, bottom } = chart.getBoundingClientRect();
+    if (this.everything || (bottom > -NEAR && top < innerHeight + NEAR)) this.plotly.react(chart, traces, layout, CONFIG);
   }
 
   drawCurve(name) {
@@ -140,7 +148,7 @@ class Curves {
       { ...looks, name: "held out", mode: "lines+markers", line: { color: held, width: 2 }, marker: { size: 5 } },
     ];
     const yaxis = { gridcolor: line, zeroline: false, linecolor: line, automargin: true, hoverformat: ".2f", ...(range ? { range } : { autorange: true }) };
-    this.plotly.react(this.chart(name), traces, this.layout({ yaxis }), CONFIG);
+    this.show(this.chart(name), traces, this.layout({ yaxis }));
     const said = looks.y.length ? `, held out ${signed(looks.y.at(-1))}` : "";
     this.chart(name).setAttribute("aria-label", `${name} at epoch ${this.rows.at(-1).epoch}: training ${signed(trained.y.at(-1))}${said} nats per example`);
   }
@@ -158,14 +166,14 @@ class Curves {
     if (!split) return;
     const figure = dimensionsFigure(looks, this.data.axis, this.look), text = dimensionsText(looks);
     chart.style.height = `${figure.height}px`;
-    this.plotly.react(chart, figure.traces, this.layout({ hovermode: "closest", shapes: [], annotations: [], ...figure.layout }), CONFIG);
+    this.show(chart, figure.traces, this.layout({ hovermode: "closest", shapes: [], annotations: [], ...figure.layout }));
     chart.setAttribute("aria-label", text.short);
     panel.querySelector(".numbers p").textContent = text.long;
   }
 
   gradients(panel) {
     const figure = gradientsFigure(this.rows, this.data.axis, this.look);
-    this.plotly.react(this.chart("gradients"), figure.traces, this.layout(figure.layout), CONFIG);
+    this.show(this.chart("gradients"), figure.traces, this.layout(figure.layout));
     this.chart("gradients").setAttribute("aria-label", figure.said);
     panel.querySelector(".key").replaceChildren(...figure.key.map(([part, colour, dash]) => {
       const entry = Object.assign(document.createElement("span"), { textContent: part });
