@@ -16,6 +16,7 @@ from tests.small import (
     small_images,
     small_machine,
 )
+from vae_core import holes
 from vae_core.aggregate import Aggregate, aggregate
 from vae_core.distributions import Density, Normal
 from vae_core.gaussians import FullNormal
@@ -182,3 +183,15 @@ def test_too_few_examples_are_refused() -> None:
 def test_codes_of_a_diverged_model_are_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         landscape(echo(), codes(torch.full((30, 2), math.nan)), generator=seeded(1))
+
+
+def test_kinds_make_a_round_trip_only_where_q_is_high_enough(found: Landscape, monkeypatch: pytest.MonkeyPatch) -> None:
+    z = 8 * torch.rand(300, 2, dtype=torch.float64, generator=seeded(7)) - 4
+    each = [found.place(code, found.model.decode(code[None]).mean[0]).kind for code in z]
+    dense = found.aggregate.log_prob(z) >= found.least_log_q
+    tried = []
+    monkeypatch.setattr(holes, "round_trip", lambda model, codes: tried.append(codes) or round_trip(model, codes))
+    assert found.kinds(z).tolist() == each
+    assert set(each) == {DATA, BETWEEN, EXTRAPOLATION}
+    assert torch.equal(torch.cat(tried), z[dense])
+    assert found.kinds(torch.full((3, 2), 50.0, dtype=torch.float64)).tolist() == [EXTRAPOLATION] * 3

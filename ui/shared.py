@@ -17,7 +17,7 @@ MOMENT = 0.2
 
 SMALL, PROBED = 500, 1 << 16
 """Bytes: what is not worth packing, and what shows whether more is."""
-LEVEL, WORTH = 5, 0.8
+LEVEL, WORTH = 3, 0.8
 """Of gzip, and the share of its size that something has to shrink to; the weights of a decoder do not."""
 
 ASKERS = "X-Askers"

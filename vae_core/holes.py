@@ -118,8 +118,12 @@ class Landscape:
         return self.aggregate.log_prob(z), round_trip(self.model, z, decoded), mahalanobis(z, self.codes)
 
     def kinds(self, z: Float[Tensor, "M H"]) -> Int[Tensor, "M"]:
-        """DATA, BETWEEN or EXTRAPOLATION for every code."""
-        return self._kinds(*self._evidence(z))
+        """DATA, BETWEEN or EXTRAPOLATION for every code. Where q(z) alone says that it is no data, no round
+        trip, which is dear, is made."""
+        log_q = self.aggregate.log_prob(z)
+        dense, trip = log_q >= self.least_log_q, torch.full_like(log_q, torch.inf)
+        trip[dense] = round_trip(self.model, z[dense])
+        return self._kinds(log_q, trip, mahalanobis(z, self.codes))
 
     def place(self, z: Float[Tensor, "H"], decoded: Float[Tensor, "D"]) -> Place:
         """What `kinds` decides by at one code, whose mean of p(x | z) is `decoded`."""
