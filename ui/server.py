@@ -39,6 +39,9 @@ from vae_core.datasets import DataUnavailable
 NEW_OBJECTS = 50_000
 """How many more there must be for the garbage collector to look at them: every click makes and frees thousands."""
 
+LATE = ("pandas", "streamlit.emojis")
+"""What Streamlit imports when it first needs it."""
+
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
 FRESH = {"Cache-Control": "no-store"}
 YEAR = 31_536_000
@@ -98,10 +101,6 @@ class Refused(Exception):
         self.text, self.status = text, status
 
 
-def refusal(text: str, status: int = 404) -> JSONResponse:
-    return JSONResponse({"error": text}, status, FRESH)
-
-
 def _whole(text: str) -> int | None:
     """A whole number of at most fifteen digits."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 15 else None
@@ -123,22 +122,21 @@ def plane_script(request: Request) -> Response:
     return Response(SCRIPT, media_type="text/javascript", headers=FOREVER)
 
 
-def metrics(request: Request) -> Answer:
-    """Reports appended since byte `from`, as JSON lines; the header X-Next says where to go on."""
-    run = runs.find(request.path_params["run"])
-    offset = _whole(request.query_params.get("from", "0"))
-    if run is None or offset is None:
-        raise Refused("No such run, or `from` is not a whole number of bytes.")
-    data, following = run.metrics(offset)
-    return Answer(data, "application/x-ndjson", {**FRESH, "X-Next": str(following)})
-
-
 def _run(request: Request) -> runs.Run:
     """The run that a request names. Raises Refused."""
     run = runs.find(request.path_params["run"])
     if run is None:
         raise Refused("No such run.")
     return run
+
+
+def metrics(request: Request) -> Answer:
+    """Reports appended since byte `from`, as JSON lines; the header X-Next says where to go on."""
+    offset = _whole(request.query_params.get("from", "0"))
+    if offset is None:
+        raise Refused("`from` must be a whole number of bytes.")
+    data, following = _run(request).metrics(offset)
+    return Answer(data, "application/x-ndjson", {**FRESH, "X-Next": str(following)})
 
 
 def pulse(request: Request) -> Answer:
@@ -200,7 +198,7 @@ def plane(request: Request) -> Response:
     try:
         return _plane(folder, resources.version(folder), address.plane).response(request)
     except ValueError as error:
-        return refusal(f"{error}.", 422)
+        raise Refused(f"{error}.", 422) from error
 
 
 @lru_cache(maxsize=8)
@@ -213,22 +211,22 @@ def layer(request: Request) -> Response:
     folder, thing, address = _opened(request)
     name = request.path_params["layer"]
     if name not in LAYER_MAKERS:
-        return refusal("No such layer.")
+        raise Refused("No such layer.")
     try:
         view = view_of(folder, address)
         if view.plane is None:
-            return refusal("This view cannot be decoded, so that nothing can be said between its points.", 422)
+            raise Refused("This view cannot be decoded, so that nothing can be said between its points.", 422)
         found = layer_message(name, thing, view, view.plane, resources.landscape_of(folder).result())
         return _answer(found).response(request)
     except ValueError as error:
-        return refusal(f"{error}.", 422)
+        raise Refused(f"{error}.", 422) from error
 
 
 def decoder(request: Request) -> Response:
     """The weights of a small decoder."""
     message = decoder_message(_opened(request)[1])
     if message is None:
-        return refusal("This decoder is too large to travel, or no plain MLP.")
+        raise Refused("This decoder is too large to travel, or no plain MLP.")
     return _answer(message).response(request)
 
 
@@ -237,7 +235,7 @@ def example(request: Request) -> Response:
     _, thing, _ = _opened(request)
     number = _whole(request.query_params.get("i", ""))
     if number is None or number >= len(thing.data):
-        return refusal(f"i must be a whole number from 0 to {len(thing.data) - 1}.", 422)
+        raise Refused(f"i must be a whole number from 0 to {len(thing.data) - 1}.", 422)
     return _answer(shown(thing.data.x[number]).numpy().tobytes()).response(request)
 
 
@@ -248,16 +246,16 @@ def decode(request: Request) -> Response:
         at = [read_number(text) for text in request.query_params.get("at", "").split("_")]
         drawn = view_of(folder, address)
     except ValueError as error:
-        return refusal(f"{error}.", 422)
+        raise Refused(f"{error}.", 422) from error
     if drawn.plane is None or len(at) != 2:
-        return refusal("at must be two coordinates, u_v, of a plane that can be decoded.", 422)
+        raise Refused("at must be two coordinates, u_v, of a plane that can be decoded.", 422)
     pixels = decoded(folder, resources.version(folder), address.data, drawn.pin(at))
     return _answer(shown(pixels).numpy().tobytes()).response(request)
 
 
 def refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return refusal(error.text, error.status)
+    return JSONResponse({"error": error.text}, error.status, FRESH)
 
 
 ROUTES = [
@@ -289,11 +287,9 @@ def _no_delay() -> None:
 def _import_all() -> None:
     """What else the first visit of a page would import, and Streamlit at the first click: up to 0.3 s each, in which
     everybody waits."""
-    for name in (
-        *(found.name for found in walk_packages(ui.__path__, f"{ui.__name__}.")),
-        "pandas",
-        "streamlit.emojis",
-    ):
+    for found in walk_packages(ui.__path__, f"{ui.__name__}."):
+        import_module(found.name)
+    for name in LATE:
         import_module(name)
 
 

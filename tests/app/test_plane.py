@@ -49,7 +49,7 @@ def free_place(plane: Instrument, thing: Explored, corner: tuple[int, int]) -> t
 
 
 @pytest.mark.parametrize("model", ["mnist-2d", "fashion-20d"])
-def test_hovering_decodes_exactly_without_a_word_to_the_server(page: Page, app: App, model: str) -> None:
+def test_hovering_decodes_exactly_and_a_click_pins_what_the_server_decodes(page: Page, app: App, model: str) -> None:
     sent: list[object] = []
     page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
     plane, thing = open_plane(page, app, f"model={model}"), thing_of(model)
@@ -66,11 +66,6 @@ def test_hovering_decodes_exactly_without_a_word_to_the_server(page: Page, app: 
         assert np.abs(shown - decoded(thing, [place])[0]).max() <= 1
     page.wait_for_timeout(700)
     assert len(sent) == messages
-
-
-@pytest.mark.parametrize("model", ["mnist-2d", "fashion-20d"])
-def test_a_click_anywhere_pins_what_the_server_decodes_there(page: Page, app: App, model: str) -> None:
-    plane, thing = open_plane(page, app, f"model={model}"), thing_of(model)
     plane.click(*free_place(plane, thing, (1, -1)))
     expect(page.locator(".tray .pin")).to_have_count(1)
     eventually(lambda: len(plane.pins()) == 1)
@@ -138,10 +133,9 @@ COLOURS_AT_POINTS = """(() => {
 """Colours on the canvas where points lie that stand alone, and the colours of their labels."""
 
 
-@pytest.mark.parametrize("ratio", [1, 2])
-@pytest.mark.parametrize("size", [(1280, 1000), (390, 844)])
+@pytest.mark.parametrize(("size", "ratio"), [((1280, 1000), 1), ((390, 844), 2)])
 def test_screen_and_plane_agree_at_any_zoom_and_density(
-    browser: Browser, app: App, ratio: int, size: tuple[int, int]
+    browser: Browser, app: App, size: tuple[int, int], ratio: int
 ) -> None:
     context = browser.new_context(viewport={"width": size[0], "height": size[1]}, device_scale_factor=ratio)
     plane = open_plane(context.new_page(), app, "model=digits-2d&layer=none")
@@ -169,7 +163,7 @@ def test_screen_and_plane_agree_at_any_zoom_and_density(
     context.close()
 
 
-def test_a_box_selects_the_points_inside(page: Page, app: App) -> None:
+def test_a_box_selects_the_points_inside_by_pointer_and_by_keyboard(page: Page, app: App) -> None:
     plane, thing = open_plane(page, app, "model=digits-2d"), thing_of("digits-2d")
     page.get_by_role("button", name="Box").click()
     plane.drag([(150, 120), (200, 200), (380, 330)])
@@ -189,10 +183,6 @@ def test_a_box_selects_the_points_inside(page: Page, app: App) -> None:
     assert np.array_equal(bits[: len(expected)].astype(bool), expected.numpy())
     plane.marks.press("Escape")
     eventually(lambda: "lasso" not in plane.said())
-
-
-def test_the_keyboard_selects_a_box_too(page: Page, app: App) -> None:
-    plane = open_plane(page, app, "model=digits-2d")
     plane.marks.focus()
     plane.marks.press("b")
     for key in ["ArrowRight"] * 8 + ["ArrowDown"] * 8:
@@ -218,6 +208,42 @@ def test_dragging_pans_and_the_wheel_zooms_where_the_pointer_is(page: Page, app:
     assert plane.pins() == []  # a drag is no click
     page.get_by_role("button", name="Reset").click()
     eventually(lambda: "view" not in plane.said())
+
+
+def test_fingers_tap_drag_and_pinch_on_a_phone(browser: Browser, app: App) -> None:
+    context = browser.new_context(
+        viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, device_scale_factor=3
+    )
+    page = context.new_page()
+    plane = open_plane(page, app, "model=digits-2d&hidden=0_1_2_3_4_5_6_7_8_9")
+    hand, box = context.new_cdp_session(page), plane.marks.bounding_box()
+    assert box is not None
+
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": box["x"] + x, "y": box["y"] + y, "id": finger} for finger, (x, y) in enumerate(places)]
+        hand.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+
+    before = plane.ask("plane.view.toLatent(120, 150)")
+    touch("Start", (120, 150))
+    for step in range(1, 9):
+        touch("Move", (120 + 10 * step, 150 + 5 * step))
+    touch("End")
+    assert plane.ask("plane.view.toLatent(200, 190)") == pytest.approx(before, abs=1e-9)
+    half, between = plane.ask("plane.view.half"), plane.ask("plane.view.toLatent(180, 180)")
+    touch("Start", (160, 180), (200, 180))
+    for step in range(1, 9):
+        touch("Move", (160 - 5 * step, 180), (200 + 5 * step, 180))
+    touch("End")
+    assert plane.ask("plane.view.half") == pytest.approx(half / 3, rel=1e-6)  # fingers are three times as far apart
+    assert plane.ask("plane.view.toLatent(180, 180)") == pytest.approx(between, abs=1e-6)
+    assert plane.pins() == []  # neither is a tap
+    assert plane.marks.bounding_box() == box  # and the page has not moved under the fingers
+    place = plane.ask("plane.view.toLatent(100, 220)")
+    touch("Start", (100, 220))
+    touch("End")
+    eventually(lambda: len(plane.pins()) == 1)
+    assert numbers(plane.pins()[0]) == pytest.approx(np.array(place), abs=1e-3)
+    context.close()
 
 
 def test_a_link_restores_what_was_seen(page: Page, app: App) -> None:
