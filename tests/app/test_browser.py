@@ -74,12 +74,15 @@ def test_train_a_helmholtz_machine_by_wake_sleep(page: Page, app: App) -> None:
 def test_reload_and_another_tab_show_the_same_run_going_on(page: Page, app: App) -> None:
     start_digits(page, app, epochs=3000)
     before = len(curve(page))
+    page.reload()
     other = page.context.new_page()
-    for tab in (page, other):
-        ready(tab, page.url)
+    other.goto(page.url)
+    for tab in (other, page):
+        tab.bring_to_front()
         tab.get_by_role("button", name="Stop").wait_for()
         eventually(lambda tab=tab: len(curve(tab)) > before)
     page.get_by_role("button", name="Stop").click()
+    other.bring_to_front()
     other.get_by_text("Stopped at").wait_for()
     assert app.run_of(page).status().state == "stopped"
 
@@ -121,6 +124,7 @@ def test_another_browser_sees_a_shared_run_but_cannot_stop_it(page: Page, browse
     tab.get_by_role("button", name="Train", exact=True).wait_for()
     expect(tab.get_by_text("Your runs")).to_have_count(0)
     stranger.close()
+    page.bring_to_front()
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("Stopped at").wait_for()
 

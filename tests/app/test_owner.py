@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import BrowserContext, Page
 from streamlit.testing.v1 import AppTest
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
@@ -280,9 +280,10 @@ server_metadata_url = "http://127.0.0.1:9/.well-known/openid-configuration"
 
 
 def test_who_signs_in_owns_runs_in_every_browser(
-    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs_folder: Path
+    context: BrowserContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs_folder: Path
 ) -> None:
-    """Signed in as a provider would have it: with the cookie that Streamlit sets once a user is known."""
+    """Signed in as a provider would have it: with the cookie that Streamlit sets once a user is known. A browser without
+    cookies is another one."""
     (tmp_path / "secrets.toml").write_text(SECRETS)
     monkeypatch.setenv("STREAMLIT_SECRETS_FILES", str(tmp_path / "secrets.toml"))
     ada = {"iss": "https://id.example", "sub": "ada", "name": "Ada"}
@@ -291,7 +292,7 @@ def test_who_signs_in_owns_runs_in_every_browser(
     with serve(runs_folder) as url:
 
         def visit(user: dict[str, str] | None) -> Page:
-            context = browser.new_context()
+            context.clear_cookies()
             if user:
                 told = json.dumps({**user, "origin": url, "is_logged_in": True})
                 signed = create_signed_value(SECRET, "_streamlit_user", told).decode()
@@ -306,10 +307,10 @@ def test_who_signs_in_owns_runs_in_every_browser(
             page.get_by_text("Ada", exact=True).wait_for()
             page.get_by_role("button", name="Sign out").wait_for()
             page.get_by_role("button", name="Start again").wait_for()
-            page.context.close()
+            page.close()
         for other in ({**ada, "sub": "bob", "name": "Bob"}, None):
             page = visit(other)
             if other:
                 page.get_by_text("Bob", exact=True).wait_for()
             assert page.get_by_role("button", name="Start again").count() == 0
-            page.context.close()
+            page.close()
