@@ -69,8 +69,8 @@ class Dashboard:
 
     def _ask(self, path: str, body: Any = None, seconds: float = ANSWER_SECONDS) -> Answer:
         """What is answered within so many seconds in all: names that nobody resolves and answers that drip in have no
-        timeout of their own, so that a thread waits for them. The connection's own timeout only lets that thread go, and
-        is longer, so that it never speaks first."""
+        timeout of their own, so that a thread waits for them. The connection's timeout only lets that thread go: it is
+        longer, so that it never speaks first."""
         answers: queue.Queue[Answer | NoCluster] = queue.Queue()
         threading.Thread(target=lambda: answers.put(self._exchange(path, body, 2 * seconds)), daemon=True).start()
         try:

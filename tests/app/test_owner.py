@@ -282,8 +282,8 @@ server_metadata_url = "http://127.0.0.1:9/.well-known/openid-configuration"
 def test_who_signs_in_owns_runs_in_every_browser(
     context: BrowserContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs_folder: Path
 ) -> None:
-    """Signed in as a provider would have it: with the cookie that Streamlit sets once a user is known. A browser without
-    cookies is another one."""
+    """Signed in as a provider would have it: with the cookie that Streamlit sets once a user is known. A browser that
+    forgets its cookies is another one."""
     (tmp_path / "secrets.toml").write_text(SECRETS)
     monkeypatch.setenv("STREAMLIT_SECRETS_FILES", str(tmp_path / "secrets.toml"))
     ada = {"iss": "https://id.example", "sub": "ada", "name": "Ada"}
