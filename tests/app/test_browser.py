@@ -33,9 +33,9 @@ def start_digits(page: Page, app: App, epochs: int) -> None:
     page.locator(".curves[data-rows]").wait_for()
 
 
-def curve(page: Page) -> list[float]:
-    """The values of the held-out ELBO as they are plotted."""
-    chart = page.locator(".chart[data-name=elbo]")
+def curve(page: Page, name: str = "elbo") -> list[float]:
+    """The held-out values of a curve as they are plotted."""
+    chart = page.locator(f".chart[data-name={name}]")
     return chart.evaluate("chart => chart.data ? Array.from(chart.data[1].y) : []")
 
 

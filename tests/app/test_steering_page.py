@@ -6,7 +6,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.app.conftest import App
 from tests.app.driving import Instrument, eventually, ready
-from tests.app.test_browser import fill, start_digits
+from tests.app.test_browser import curve, fill, start_digits
 from vae_core.forking import Origin, origin
 from vae_core.runs import Run
 
@@ -39,8 +39,7 @@ def choose_pace(page: Page, name: str) -> None:
 def test_a_run_is_steered_replayed_and_forked_by_another(page: Page, browser: Browser, app: App) -> None:
     start_digits(page, app, epochs=3000)
     run = app.run_of(page)
-    press(page, "Pause")
-    honoured(run, "paused")
+    pause_out_of_sight(page, run)
     at = run.recorded_status().step
     press(page, "One step")
     page.get_by_text(f"Step {at + 1:,}, number by number").wait_for()
@@ -75,6 +74,19 @@ def test_a_run_is_steered_replayed_and_forked_by_another(page: Page, browser: Br
     press(page, "Stop")
     honoured(run, "stopped")
     fork_as_stranger(page.url, browser, run, app)
+
+
+def pause_out_of_sight(page: Page, run: Run) -> None:
+    """A curve that nobody sees is left behind while the run trains, and complete for who scrolls to it later."""
+    page.set_viewport_size({"width": 1280, "height": 400})
+    eventually(lambda: len(curve(page)) > len(curve(page, "kl")) > 0)
+    press(page, "Pause")
+    honoured(run, "paused")
+    eventually(lambda: len(curve(page)) == sum("held_out_elbo" in row for row in run.rows()))
+    assert len(curve(page, "kl")) < len(curve(page))
+    page.locator(".chart[data-name=kl]").scroll_into_view_if_needed()
+    eventually(lambda: len(curve(page, "kl")) == len(curve(page)))
+    page.set_viewport_size({"width": 1280, "height": 1000})
 
 
 def scrub(page: Page, run: Run) -> None:

@@ -7,7 +7,7 @@ const SHARE = 40;
 // so many milliseconds
 const WORDS = 2000, TURN = 50;
 const CONFIG = { displayModeBar: false, responsive: true };
-// pixels beyond the window within which a chart is kept up with a run that trains
+// pixels beyond the window within which a chart is kept up with a run that trains; others catch up when they come near
 const NEAR = 200;
 
 // a first chart takes long: what was drawn so far is shown before the next one begins
@@ -21,6 +21,10 @@ class Curves {
     for (const panel of this.panels) panel.addEventListener("toggle", () => this.rows.length && this.drawPanel(panel));
     this.reset("");
     this.line = new MomentLine(this);
+    this.sight = new IntersectionObserver(
+      (seen) => this.behind && seen.some(({ isIntersecting }) => isIntersecting) && this.draw(false),
+      { scrollMargin: `${NEAR}px` });
+    for (const chart of root.querySelectorAll(".chart")) this.sight.observe(chart);
     this.looked = () => document.hidden || !this.plotly || this.poll();
     document.addEventListener("visibilitychange", this.looked);
   }
@@ -113,14 +117,14 @@ class Curves {
   layout(own) {
     const axis = this.data.axis, { ink, line, font } = this.look;
     return {
-      margin: { l: 8, r: 8, t: 6, b: 24 }, showlegend: false, uirevision: axis, dragmode: "zoom", hovermode: "x unified",
+      margin: { l: 30, r: 8, t: 6, b: 24 }, showlegend: false, uirevision: axis, dragmode: "zoom", hovermode: "x unified",
       paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: ink, family: font, size: 11 },
       xaxis: { gridcolor: line, zeroline: false, linecolor: line }, ...this.marks(axis, ink), ...own,
     };
   }
 
   async draw(everything = true) {
-    this.everything = everything;
+    Object.assign(this, { everything, behind: false });
     for (const name of ["elbo", "reconstruction", "kl"]) {
       if (!this.drawn && name !== "elbo") await painted();
       this.drawCurve(name);
@@ -134,6 +138,7 @@ class Curves {
   show(chart, traces, layout) {
     const { top, bottom } = chart.getBoundingClientRect();
     if (this.everything || (bottom > -NEAR && top < innerHeight + NEAR)) this.plotly.react(chart, traces, layout, CONFIG);
+    else this.behind = true;
   }
 
   drawCurve(name) {
@@ -197,6 +202,7 @@ class Curves {
 
   destroy() {
     this.gone = true;
+    this.sight.disconnect();
     document.removeEventListener("visibilitychange", this.looked);
     clearTimeout(this.timer);
     clearTimeout(this.telling);
