@@ -134,7 +134,7 @@ def metrics(request: Request) -> Answer:
     """Reports appended since byte `from`, as JSON lines; the header X-Next says where to go on."""
     offset = _whole(request.query_params.get("from", "0"))
     if offset is None:
-        raise Refused("`from` must be a whole number of bytes.")
+        raise Refused("`from` must be a whole number of bytes.", 422)
     data, following = _run(request).metrics(offset)
     return Answer(data, "application/x-ndjson", {**FRESH, "X-Next": str(following)})
 
