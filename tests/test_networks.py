@@ -6,7 +6,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from tests.small import seeded
-from vae_core.networks import ACTIVATIONS, Shape, conv_decoder, conv_encoder, initialise, mlp
+from vae_core.networks import ACTIVATIONS, Shape, Upsampling, conv_decoder, conv_encoder, initialise, mlp
 
 SHAPES: list[Shape] = [(1, 8, 8), (1, 28, 28), (1, 28, 20), (1, 7, 5), (3, 6, 4)]
 EXPECTED_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -86,6 +86,19 @@ def test_conv_keeps_channels_in_the_order_of_the_flat_image() -> None:
     conv.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     encoder(torch.arange(18.0))
     assert torch.equal(seen[0], torch.arange(18.0).reshape(1, 2, 3, 3))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_upsampling_is_a_transposed_convolution_also_in_its_gradients(channels: int, stride: int) -> None:
+    layer = Upsampling(5, channels, stride).double()
+    x = torch.randn(3, 5, 6, 4, generator=seeded(4), dtype=torch.double, requires_grad=True)
+    own, reference = layer(x), nn.functional.conv_transpose2d(x, layer.weight, layer.bias, stride, padding=1)
+    assert own.shape == (3, channels, 6 * stride, 4 * stride)
+    torch.testing.assert_close(own, reference)
+    weights, inputs = torch.randn(own.shape, generator=seeded(5), dtype=torch.double), (x, *layer.parameters())
+    slopes = (torch.autograd.grad((weights * image).sum(), inputs) for image in (own, reference))
+    torch.testing.assert_close(*slopes)
 
 
 def everything() -> nn.Sequential:
