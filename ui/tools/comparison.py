@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ui.planes import Opened
-from ui.theme import DIVERGING, PALETTE
+from ui.theme import PALETTE
 from ui.tools.addition import Addition
 from ui.tools.strips import STILL, dressed, places, profile_lines
 from vae_core.datasets import Spec
@@ -19,6 +19,9 @@ from vae_core.holes import KINDS
 WIDTH = 132
 FEATURE_ROOM, PLAIN_ROOM = 110, 44
 """Pixels under a chart for the names of features, and for a title."""
+LESS, MORE = "rgba(224, 130, 20, {})", "rgba(128, 115, 172, {})"
+SHADES = [[0, LESS.format(1)], [0.5, LESS.format(0)], [0.5, MORE.format(0)], [1, MORE.format(1)]]
+"""Orange to violet; what does not differ is left to the page, light or dark."""
 
 
 def rows(opened: Opened, z: Float[Tensor, "P H"], decoded: Float[Tensor, "P D"], chosen: int) -> list[dict[str, Any]]:
@@ -41,7 +44,7 @@ def difference(spec: Spec, values: Float[Tensor, "D"]) -> go.Figure:
     figure = go.Figure(
         go.Heatmap(
             z=values.reshape(spec.shape[1:]).flip(0).tolist(), zmin=-1, zmax=1, showscale=False, hoverinfo="z",
-            colorscale=[[k / (len(DIVERGING) - 1), colour] for k, colour in enumerate(DIVERGING)],
+            colorscale=SHADES,
         )
     )  # fmt: skip
     figure.update_xaxes(visible=False).update_yaxes(visible=False, scaleanchor="x")
@@ -71,7 +74,7 @@ def show(opened: Opened) -> Addition:
 
 
 def _differences(spec: Spec, differences: Float[Tensor, "P D"], chosen: int) -> None:
-    """Orange: darker than the chosen pin's picture, violet: brighter."""
+    """Pictures of what each pin decodes to, minus that of the chosen one."""
     with st.container(horizontal=True, gap="small"):
         for number, values in enumerate(differences):
             if number == chosen:
