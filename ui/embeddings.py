@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ui import state
 from ui.address import KINDS, Address
+from ui.part import part
 from ui.resources import Explored, version
 from vae_core.embedding import EmbeddingProcess
 
@@ -43,7 +44,6 @@ def make_embedding(folder: Path, thing: Explored, address: Address) -> None:
         st.session_state.pop(RUNNING)[2].cancel()
         state.change(kind="axes")
 
-    @st.fragment(run_every=OFTEN)
     def waiting() -> None:
         if RUNNING not in st.session_state:  # given up: a click reruns no more than this fragment
             st.rerun()
@@ -60,4 +60,4 @@ def make_embedding(folder: Path, thing: Explored, address: Address) -> None:
             )
             st.button("Cancel", on_click=give_up)
 
-    waiting()
+    part(waiting, OFTEN)

@@ -19,6 +19,7 @@ from ui.choices import (
 from ui.embeddings import embedding, make_embedding
 from ui.inspection import truth
 from ui.latent_plane import latent_plane
+from ui.part import part
 from ui.planes import Opened, limits, view_of
 from ui.resources import PREFERRED, Explored, explored, landscape_of, locate
 from ui.tools import SHOW
@@ -162,7 +163,6 @@ def explore(folder: Path, thing: Explored, with_tools: bool) -> None:
     must: every widget in it is drawn again with every pin."""
     measuring = not landscape_of(folder).done()
 
-    @st.fragment(run_every=OFTEN if measuring else None)
     def body() -> None:
         if measuring and landscape_of(folder).done():
             st.rerun()
@@ -175,7 +175,7 @@ def explore(folder: Path, thing: Explored, with_tools: bool) -> None:
             show(Opened(folder, thing, drawn, address), with_tools)
         state.mirror()
 
-    body()
+    part(body, OFTEN if measuring else None)
 
 
 title, choice = st.columns([1, 1.6], vertical_alignment="bottom", gap="large")

@@ -6,6 +6,7 @@ import streamlit as st
 
 from ui.mirror import controlled
 from ui.owner import owner
+from ui.part import part
 from ui.runs import SHOW
 from ui.runs.address import TOOLS
 from ui.runs.catalogue import Entry, catalogue, matching, missing, renewed
@@ -26,7 +27,6 @@ def listing(entries: Sequence[Entry], shown: Sequence[Entry]) -> None:
     """The table, alone in a fragment that follows runs while they train, and the choice in it by name."""
     live, drawn = any(entry.active for entry in shown), library.current()
 
-    @st.fragment(run_every=OFTEN if live else None)
     def table() -> None:
         now = [renewed(entry) for entry in shown]
         choose_rows(now)
@@ -34,7 +34,7 @@ def listing(entries: Sequence[Entry], shown: Sequence[Entry]) -> None:
             st.rerun()
 
     if shown:
-        table()
+        part(table, OFTEN if live else None)
     else:
         st.info("No run passes this filter.")
     choose_by_name(entries, shown)
@@ -57,13 +57,12 @@ def ask(chosen: Chosen) -> None:
     name = choose_tool()
     growing = name == "curves" and any(entry.active for entry in chosen.entries)
 
-    @st.fragment(run_every=OFTEN if growing else None)
     def tool() -> None:
         if pending():
             st.rerun()
         SHOW[name](chosen)
 
-    tool()
+    part(tool, OFTEN if growing else None)
 
 
 arrive()

@@ -8,6 +8,7 @@ import streamlit as st
 
 from ui.controls import dataset_choice, download_note
 from ui.owner import NO_COOKIES, in_words, owner
+from ui.part import part
 from ui.resources import dispatcher
 from ui.runs.chosen import what_is_bounded
 from ui.sweeps import multiples
@@ -130,7 +131,6 @@ def watch(sweep: Sweep) -> None:
         )
     live = any(standing.status.active for standing in standings(sweep))
 
-    @st.fragment(run_every=OFTEN if live else None)
     def body() -> None:
         found = standings(sweep)
         active = header(sweep, found)
@@ -148,7 +148,7 @@ def watch(sweep: Sweep) -> None:
         if live and not active:
             st.rerun()
 
-    body()
+    part(body, OFTEN if live else None)
     with st.container(horizontal=True):
         st.button("New sweep", icon=":material/add:", on_click=leave_sweep)
         if st.button("Compare these runs", icon=":material/table_rows:", help=f"They carry the tag “{sweep.tag}”."):

@@ -11,6 +11,7 @@ from ui.forks import fork_popover, origin_line
 from ui.latent_plane import Sources, latent_plane
 from ui.live_curves import live_curves, prepare_curves
 from ui.owner import NO_COOKIES, in_words, may_steer, own_runs, owner, refusal
+from ui.part import part
 from ui.pictures import sample_strip
 from ui.places import place_choice
 from ui.pulse import pulse, signs
@@ -169,7 +170,6 @@ def watch(run: Run) -> None:
     st.caption(recipe_line(run.present_config()))
     origin_line(run)
 
-    @st.fragment
     @told
     def top() -> None:
         status = run.status()
@@ -182,7 +182,6 @@ def watch(run: Run) -> None:
         if trace and fresh:
             step_graph(DATASETS[config.dataset], trace)
 
-    @st.fragment
     @told
     def newest() -> None:
         found, present = reading(run), run.present_config()
@@ -202,7 +201,6 @@ def watch(run: Run) -> None:
         st.caption(f"{bound_note(config)} {objective_note(present)}")
         show_notes(found.notes)
 
-    @st.fragment
     @told
     def moments() -> None:
         steps, base = run.snapshots(), f"/api/runs/{run.id}/"
@@ -216,7 +214,6 @@ def watch(run: Run) -> None:
             f"{prior_note(config)}"
         )
 
-    @st.fragment
     @told
     def printed() -> None:
         log = run.log(LOG_LINES)
@@ -226,14 +223,14 @@ def watch(run: Run) -> None:
                 if drawn.active:
                     st.button("Read it again", icon=":material/refresh:")
 
-    top()
+    part(top)
     left, right = st.columns(2, gap="large")
     with left:
-        moments()
+        part(moments)
     with right:
-        newest()
+        part(newest)
 
-    printed()
+    part(printed)
 
 
 asked = st.query_params.get("run")

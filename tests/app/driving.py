@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 from playwright.sync_api import Locator, Page
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from tests.app.conftest import App
 from ui.resources import locate
@@ -22,6 +23,32 @@ def ready(page: Page, url: str) -> None:
 def turn(page: Page, path: str) -> None:
     """To another page of the app, as the browser's back button goes: without loading it all again."""
     page.evaluate("path => { history.pushState({}, '', path); dispatchEvent(new PopStateEvent('popstate')); }", path)
+
+
+def listen(page: Page) -> list[ForwardMsg]:
+    """What Streamlit tells a page from now on."""
+    heard: list[ForwardMsg] = []
+    page.on(
+        "websocket", lambda socket: socket.on("framereceived", lambda frame: heard.append(ForwardMsg.FromString(frame)))
+    )
+    return heard
+
+
+def shared_places(heard: list[ForwardMsg]) -> list[tuple[int, ...]]:
+    """Where a part of a page that runs again by itself stands beside something else, in any run of a whole page: if
+    Streamlit forgets to tell of the part, that something takes its place."""
+    runs: list[dict[tuple[int, ...], str]] = []
+    for message in heard:
+        if message.HasField("new_session"):
+            runs.append({})
+        elif message.HasField("delta"):
+            runs[-1][tuple(message.metadata.delta_path)] = message.delta.fragment_id
+    found = []
+    for parts in runs:
+        if "" in parts.values():
+            tops = [path for path, part in parts.items() if part and not parts.get(path[:-1])]
+            found += [path for path in tops if sum(other[:-1] == path[:-1] for other in parts) > 1]
+    return found
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:

@@ -6,7 +6,7 @@ import signal
 from playwright.sync_api import Browser, Page, expect
 
 from tests.app.conftest import App
-from tests.app.driving import eventually, ready, turn
+from tests.app.driving import eventually, listen, ready, shared_places, turn
 from vae_core.defaults import METHODS
 
 PAGES = {
@@ -40,6 +40,7 @@ def curve(page: Page, name: str = "elbo") -> list[float]:
 
 
 def test_train_digits_to_the_end_and_explore_them(page: Page, app: App) -> None:
+    heard = listen(page)
     start_digits(page, app, epochs=60)
     page.get_by_text("Finished at 100%").wait_for()
     run = app.run_of(page)
@@ -50,6 +51,11 @@ def test_train_digits_to_the_end_and_explore_them(page: Page, app: App) -> None:
     page.get_by_role("button", name="Explore it").click()
     page.locator(".plane.pickable[data-url]").wait_for()
     assert run.id in page.url
+    for path, mark in (("/runs", "[data-testid=stDataFrame] canvas"), ("/sweep", "h1")):
+        turn(page, path)
+        page.locator(mark).first.wait_for()
+    assert len({message.delta.fragment_id for message in heard}) > 6  # four parts of a run, of Explore, and of Runs
+    assert shared_places(heard) == []
 
 
 def test_train_a_helmholtz_machine_by_wake_sleep(page: Page, app: App) -> None:
@@ -92,7 +98,7 @@ def test_stop_keeps_the_partial_model(page: Page, app: App) -> None:
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("Stopped at").wait_for(timeout=5_000)
     run = app.run_of(page)
-    assert len(run.checkpoints()) == 1
+    assert run.checkpoints()[-1].name == f"{run.recorded_status().step:09}"
     page.get_by_role("button", name="Explore it").click()
     page.locator(".plane.pickable[data-url]").wait_for()
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ui.part import part
 from ui.planes import Opened
 from ui.resources import Explored, version
 from ui.tools.films import FINE, Ends
@@ -78,10 +79,9 @@ def shortest(opened: Opened, ends: Ends) -> Float[Tensor, "F H"] | None:
 
 
 def _show(search: Search) -> None:
-    @st.fragment(run_every=OFTEN)
     def waiting() -> None:
         if search.future.done():
             st.rerun()
         st.progress(search.share, f"Looking for the shortest path: {search.share:.0%}. Any other choice stops it.")
 
-    waiting()
+    part(waiting, OFTEN)
