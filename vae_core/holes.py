@@ -112,11 +112,6 @@ class Landscape:
         far = distance > self.greatest_distance
         return torch.where(data, DATA, torch.where(far, EXTRAPOLATION, BETWEEN))
 
-    def _evidence(
-        self, z: Float[Tensor, "M H"], decoded: Float[Tensor, "M D"] | None = None
-    ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"], Float[Tensor, "M"]]:
-        return self.aggregate.log_prob(z), round_trip(self.model, z, decoded), mahalanobis(z, self.codes)
-
     def kinds(self, z: Float[Tensor, "M H"]) -> Int[Tensor, "M"]:
         """DATA, BETWEEN or EXTRAPOLATION for every code. Where q(z) alone says that it is no data, no round
         trip, which is dear, is made."""
@@ -127,8 +122,9 @@ class Landscape:
 
     def place(self, z: Float[Tensor, "H"], decoded: Float[Tensor, "D"]) -> Place:
         """What `kinds` decides by at one code, whose mean of p(x | z) is `decoded`."""
-        one = z.unsqueeze(0)
-        evidence, log_p = self._evidence(one, decoded.unsqueeze(0)), log_prior(self.model, one)
+        one, image = z.unsqueeze(0), decoded.unsqueeze(0)
+        log_p = log_prior(self.model, one)
+        evidence = self.aggregate.log_prob(one), round_trip(self.model, one, image), mahalanobis(one, self.codes)
         log_q, trip, distance = (number.item() for number in evidence)
         return Place(log_q, None if log_p is None else log_p.item(), trip, distance, int(self._kinds(*evidence)))
 

@@ -62,8 +62,8 @@ class Upsampling(nn.ConvTranspose2d):
             return super().forward(x)
         height, width = x.shape[2] * self.stride[0], x.shape[3] * self.stride[1]
         patches = self.weight.flatten(1).mT @ x.flatten(2)
-        image = fold(patches, (height, width), self.kernel_size, padding=1, stride=self.stride)
-        return image if self.bias is None else image + self.bias[:, None, None]
+        assert self.bias is not None
+        return fold(patches, (height, width), self.kernel_size, 1, 1, self.stride) + self.bias[:, None, None]
 
 
 def _strides(shape: Shape, stages: int) -> list[int]:
