@@ -51,6 +51,17 @@ def shared_places(heard: list[ForwardMsg]) -> list[tuple[int, ...]]:
     return found
 
 
+def hand(page: Page) -> Callable[..., None]:
+    """Fingers on a touch screen: "Start", "Move" or "End", and where in the window each of them is."""
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+
+    return touch
+
+
 def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not holds():

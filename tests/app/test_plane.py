@@ -10,7 +10,7 @@ import torch
 from playwright.sync_api import Browser, Page, expect
 
 from tests.app.conftest import App
-from tests.app.driving import Instrument, eventually, folder_of, grey_levels, open_plane
+from tests.app.driving import Instrument, eventually, folder_of, grey_levels, hand, open_plane
 from ui.address import Address, read
 from ui.payload import ATLAS_NODES
 from ui.planes import Opened, chosen_axes, flat, limits
@@ -216,12 +216,11 @@ def test_fingers_tap_drag_and_pinch_on_a_phone(browser: Browser, app: App) -> No
     )
     page = context.new_page()
     plane = open_plane(page, app, "model=digits-2d&hidden=0_1_2_3_4_5_6_7_8_9")
-    hand, box = context.new_cdp_session(page), plane.marks.bounding_box()
+    fingers, box = hand(page), plane.marks.bounding_box()
     assert box is not None
 
     def touch(kind: str, *places: tuple[float, float]) -> None:
-        points = [{"x": box["x"] + x, "y": box["y"] + y, "id": finger} for finger, (x, y) in enumerate(places)]
-        hand.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+        fingers(kind, *[(box["x"] + x, box["y"] + y) for x, y in places])
 
     before = plane.ask("plane.view.toLatent(120, 150)")
     touch("Start", (120, 150))

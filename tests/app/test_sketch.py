@@ -11,7 +11,7 @@ import torch
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from scripts import serving
-from tests.app.driving import eventually
+from tests.app.driving import eventually, hand
 from ui.sketch_pad import SIDE, decoded
 
 PROJECT = Path(__file__).parents[2]
@@ -216,14 +216,11 @@ def test_a_finger_draws_on_a_phone(browser: Browser, pad_url: str) -> None:
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 390
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390
-    finger = context.new_cdp_session(page)
-    for kind, places in [
-        ("touchStart", (56, 20)),
-        *[("touchMove", (56, y)) for y in range(25, 95, 5)],
-        ("touchEnd", ()),
-    ]:
-        points = [dict(zip("xy", at(pad, *places), strict=True))] if places else []
-        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    touch = hand(page)
+    touch("Start", at(pad, 56, 20))
+    for y in range(25, 95, 5):
+        touch("Move", at(pad, 56, y))
+    touch("End")
     after = pad.bounding_box()
     assert after == box
     assert (drawn(pad)[22:88, 56] == 255).all()
